@@ -1,0 +1,85 @@
+"""What may come in: checks of what a user hands over, before anything is computed."""
+
+import warnings
+
+from torch import Tensor, nn
+
+_BATCH_DEPENDENT = (nn.modules.batchnorm._BatchNorm,)  # the one parent of all of torch's kinds
+_RANDOM = (nn.modules.dropout._DropoutNd,)
+
+
+def finite(what: str, x: Tensor) -> None:
+    """Refuse NaN and infinity, and say where the first one stands."""
+    if not x.is_floating_point():
+        return
+    bad = ~x.isfinite()
+    if bad.any():
+        place = tuple(bad.nonzero()[0].tolist())
+        raise ValueError(
+            f"{what} must be finite, but holds {float(x[place])} at index {place} "
+            f"({int(bad.sum())} such values in all). Impute or drop them first."
+        )
+
+
+def settled(model: object) -> None:
+    """Refuse a module whose answer on one input depends on its batch; warn if it is random."""
+    if not isinstance(model, nn.Module):
+        return
+    for name, module in model.named_modules():
+        if isinstance(module, _BATCH_DEPENDENT) and (
+            module.training or module.running_mean is None
+        ):
+            raise ValueError(
+                f"The layer {name or type(module).__name__!r} is batch normalisation in training "
+                "mode: an input's output would depend on the rest of its batch. "
+                "Call model.eval() first."
+            )
+    for name, module in model.named_modules():
+        if isinstance(module, _RANDOM) and module.training and module.p > 0:
+            warnings.warn(
+                f"The layer {name!r} is dropout in training mode, so the model answers at random. "
+                "Call model.eval() first.",
+                stacklevel=3,
+            )
+            return
+
+
+def baseline_for(x: Tensor, baseline: Tensor) -> Tensor:
+    """The baseline in the shape of one input x, or of a set of them with one axis more."""
+    if baseline.is_floating_point() and not x.is_floating_point():
+        raise TypeError(
+            f"The baseline holds {baseline.dtype} but the input {x.dtype}, such as token ids. "
+            "Give a baseline of the same kind: an id that stands for nothing."
+        )
+    finite("The baseline", baseline)
+    shape = x.shape
+    if baseline.ndim == x.ndim + 1:
+        if len(baseline) == 0:
+            raise ValueError(
+                f"The set of backgrounds is empty: its shape is {tuple(baseline.shape)}. "
+                "Give at least one background."
+            )
+        shape = (len(baseline), *shape)
+    try:
+        return baseline.to(x.dtype).expand(shape)
+    except RuntimeError:
+        raise ValueError(
+            f"The baseline has shape {tuple(baseline.shape)}, one input {tuple(x.shape)}. "
+            "Give a baseline shaped like one input, or a set of them with one axis more in front."
+        ) from None
+
+
+def differentiable(x: Tensor) -> None:
+    """Refuse inputs that have no gradient, such as token ids, and empty or broken batches."""
+    if not x.is_floating_point():
+        raise TypeError(
+            f"A gradient needs an input of real numbers, but x holds {x.dtype}. For token ids, "
+            "explain the embeddings: split the model after its embedding layer and pass "
+            "embed(ids) as x."
+        )
+    if x.ndim == 0 or len(x) == 0:
+        raise ValueError(
+            f"The batch is empty: x has shape {tuple(x.shape)}. Give at least one input, with "
+            "the batch as the first axis."
+        )
+    finite("The input", x)

@@ -1,0 +1,128 @@
+"""The six types of result. All are frozen values; none draws, writes or solves itself.
+
+`plot` (unmask.plot), `save` and `load` (unmask.store) and `frame` (unmask.store) take any of
+them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What each part of each input contributes to the score.
+
+    Args:
+        values: shaped like the inputs; of a game, one row with a value per player.
+        gap: (score of the input - score of the baseline) - sum of the values, per input;
+            None where the method promises no such sum.
+        names: of the last axis, where that is players or columns.
+        evaluations: inputs that the model was run on to find this.
+    """
+
+    values: Float[Tensor, "batch *input"]
+    gap: Float[Tensor, " batch"] | None = None
+    names: tuple[str, ...] | None = None
+    evaluations: int | None = None
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """A game written as AND and OR terms: the logical model of an input.
+
+    A term T of effect I adds I to every coalition that holds all of T (AND) or any of T (OR).
+    Calling the object evaluates that sum, so an explanation of a game is a game.
+
+    Args:
+        members: T, one row per term.
+        is_or: whether a term is an OR.
+        effects: I.
+        empty: the value of the empty coalition.
+        names: of the players.
+        gap: (L1 of these terms - proven lower bound) / L1; None where no bound was sought.
+        evaluations: coalitions that were evaluated to find this.
+    """
+
+    members: Bool[Tensor, "terms players"]
+    is_or: Bool[Tensor, " terms"]
+    effects: Float[Tensor, " terms"]
+    empty: float
+    names: tuple[str, ...]
+    gap: float | None = None
+    evaluations: int | None = None
+
+    @property
+    def order(self) -> Int[Tensor, " terms"]:
+        """How many players each term has."""
+        return self.members.sum(-1)
+
+    def __call__(self, masks: Bool[Tensor, "batch players"]) -> Float[Tensor, " batch"]:
+        # Counts are small whole numbers, which every float type that is used here holds exactly.
+        present = masks.to(self.effects) @ self.members.to(self.effects).T  # |S and T|
+        fires = torch.where(self.is_or, present > 0, present == self.order)
+        return self.empty + fires.to(self.effects) @ self.effects
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Cases that explain: inputs of a dataset with weights, or inputs that were made.
+
+    Args:
+        index: places in the dataset.
+        weight: how much each case counts.
+        inputs: the cases themselves, where they were made and stand in no dataset.
+    """
+
+    index: Int[Tensor, "batch cases"] | None = None
+    weight: Float[Tensor, "batch cases"] | None = None
+    inputs: Shaped[Tensor, "batch *input"] | None = None
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """Inputs made by optimisation.
+
+    Args:
+        inputs: what was made.
+        score: the score that each reached.
+        trace: the scores on the way, one row per input.
+    """
+
+    inputs: Float[Tensor, "batch *input"]
+    score: Float[Tensor, " batch"]
+    trace: Float[Tensor, "batch steps"]
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A simpler model in place of the network.
+
+    Args:
+        model: an estimator with `predict`, or a module.
+        fidelity: share of the network's answers that the model gives too, or its R2.
+        text: the model in words or rules, where it reads as such.
+    """
+
+    model: object
+    fidelity: float
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Named numbers and curves.
+
+    Args:
+        numbers: single values by name.
+        curves: by name; the columns of one curve table share their length.
+    """
+
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, Float[Tensor, " points"]] = field(default_factory=dict)
+
+
+Result = Attribution | Interactions | Examples | Synthesis | Surrogate | Measurement
