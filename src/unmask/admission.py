@@ -5,7 +5,7 @@ import warnings
 from torch import Tensor, nn
 
 _BATCH_DEPENDENT = (nn.modules.batchnorm._BatchNorm,)  # the one parent of all of torch's kinds
-_RANDOM = (nn.modules.dropout._DropoutNd,)
+_DROPOUT = (nn.modules.dropout._DropoutNd,)
 
 
 def finite(what: str, x: Tensor) -> None:
@@ -25,6 +25,7 @@ def settled(model: object) -> None:
     """Refuse a module whose answer on one input depends on its batch; warn if it is random."""
     if not isinstance(model, nn.Module):
         return
+    random = ""
     for name, module in model.named_modules():
         if isinstance(module, _BATCH_DEPENDENT) and (
             module.training or module.running_mean is None
@@ -34,14 +35,14 @@ def settled(model: object) -> None:
                 "mode: an input's output would depend on the rest of its batch. "
                 "Call model.eval() first."
             )
-    for name, module in model.named_modules():
-        if isinstance(module, _RANDOM) and module.training and module.p > 0:
-            warnings.warn(
-                f"The layer {name!r} is dropout in training mode, so the model answers at random. "
-                "Call model.eval() first.",
-                stacklevel=3,
-            )
-            return
+        if isinstance(module, _DROPOUT) and module.training and module.p > 0:
+            random = random or name or type(module).__name__
+    if random:
+        warnings.warn(
+            f"The layer {random!r} is dropout in training mode, so the model answers at random. "
+            "Call model.eval() first.",
+            stacklevel=3,
+        )
 
 
 def baseline_for(x: Tensor, baseline: Tensor) -> Tensor:
@@ -51,7 +52,8 @@ def baseline_for(x: Tensor, baseline: Tensor) -> Tensor:
             f"The baseline holds {baseline.dtype} but the input {x.dtype}, such as token ids. "
             "Give a baseline of the same kind: an id that stands for nothing."
         )
-    finite("The baseline", baseline)
+    baseline = baseline.detach().to(x.device, x.dtype)
+    finite("The baseline", baseline)  # in the dtype of x, where a large number may be infinite
     shape = x.shape
     if baseline.ndim == x.ndim + 1:
         if len(baseline) == 0:
@@ -61,7 +63,7 @@ def baseline_for(x: Tensor, baseline: Tensor) -> Tensor:
             )
         shape = (len(baseline), *shape)
     try:
-        return baseline.to(x.dtype).expand(shape)
+        return baseline.expand(shape)
     except RuntimeError:
         raise ValueError(
             f"The baseline has shape {tuple(baseline.shape)}, one input {tuple(x.shape)}. "

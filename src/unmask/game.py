@@ -35,7 +35,7 @@ class Game:
                 f"{masks.dtype} of shape {tuple(masks.shape)}. Give one column per player."
             )
         values = self.value(masks)
-        self._refuse_broken(values, lambda i: masks[i])
+        self._refuse_broken(values, len(masks), lambda i: masks[i])
         return values
 
     def table(self) -> Float[Tensor, " coalitions"]:
@@ -49,10 +49,17 @@ class Game:
         if self.everything is None:
             return self(coalitions(n))
         values = self.everything()
-        self._refuse_broken(values, lambda i: coalitions(n)[i])
+        self._refuse_broken(values, 2**n, lambda i: coalitions(n)[i])
         return values
 
-    def _refuse_broken(self, values: Tensor, mask_of: Callable[[int], Tensor]) -> None:
+    def _refuse_broken(self, values: Tensor, count: int, mask_of: Callable[[int], Tensor]) -> None:
+        if values.shape != (count,):
+            raise ValueError(
+                f"A game is one number per coalition, but for {count} coalitions its values have "
+                f"shape {tuple(values.shape)}. Give a function that returns one number per mask."
+            )
+        if values.sum().isfinite():  # then all are; it is the cheaper question
+            return
         finite = values.isfinite()
         if finite.all():
             return

@@ -1,5 +1,6 @@
 """Games that a model plays on one input: hide the parts that do not take part."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,9 +9,11 @@ from torch import Tensor
 
 from unmask import admission
 from unmask.game import Game
-from unmask.lattice import coalitions
 from unmask.players import Players
 from unmask.score import Score
+
+READ_AT_ONCE = 2**16
+"""Numbers that the model puts out before a score is read from them all."""
 
 
 def masked(
@@ -52,12 +55,8 @@ def masked(
     batches = _Batches(score, batch_size or _cached_rows(x))
 
     def value(masks: Tensor) -> Tensor:
-        masks = masks.to(x.device)
-        values = [
-            _some_values(batches, x, players, backgrounds, some)
-            for some in masks.split(max(1, batches.rows // len(backgrounds)))
-        ]
-        return torch.cat(values)
+        parts = masks.to(x.device).split(READ_AT_ONCE)
+        return torch.cat([_some_values(batches, x, players, backgrounds, part) for part in parts])
 
     def everything() -> Tensor:
         total = _all_values(batches, x, players, backgrounds[0])
@@ -75,25 +74,57 @@ class _Batches:
     score: Score
     rows: int
 
-    def __call__(self, inputs: Shaped[Tensor, "batch *input"]) -> Float[Tensor, " batch"]:
-        parts: list[Tensor] = []
+    def __call__(
+        self, blocks: Iterable[Shaped[Tensor, "batch *input"]], total: int
+    ) -> Float[Tensor, " rows"]:
+        """The scores of all rows. A block may be written over once the next is asked for.
+
+        Outputs are copied into one place and let go at once. Kept in a list they would move the
+        model's memory about, out of the processor's cache, which can cost a third of the speed.
+        """
+        values: list[Tensor] = []
+        outputs: Tensor | None = None
+        filled = 0
+        for block in blocks:
+            for output in self._outputs(block):
+                if outputs is None:
+                    at_once = max(1, READ_AT_ONCE // max(1, output[0].numel()))
+                    capacity = min(total, max(self.rows, at_once))
+                    outputs = torch.empty(
+                        capacity, *output.shape[1:], dtype=output.dtype, device=output.device
+                    )
+                if filled + len(output) > len(outputs):
+                    values.append(self._read(outputs[:filled]))
+                    filled = 0
+                outputs[filled : filled + len(output)] = output
+                filled += len(output)
+        assert outputs is not None  # there is at least one row
+        values.append(self._read(outputs[:filled]))
+        return torch.cat(values)  # made outside of inference mode, so a user may build on it
+
+    @torch.inference_mode()
+    def _read(self, output: Shaped[Tensor, "rows ..."]) -> Float[Tensor, " rows"]:
+        # A reader may return a view, and the outputs are written over.
+        source = torch.zeros(len(output), dtype=torch.long, device=output.device)
+        return self.score.of(output, source).clone()
+
+    def _outputs(self, block: Shaped[Tensor, "batch *input"]) -> Iterator[Tensor]:
         done = 0
-        while done < len(inputs):
-            part = inputs[done : done + self.rows]
+        while done < len(block):
+            part = block[done : done + self.rows]
             version = part._version
             try:
                 with torch.inference_mode():
-                    source = torch.zeros(len(part), dtype=torch.long, device=part.device)
-                    parts.append(self.score(part, source))
+                    output = self.score.output(part)
             except torch.cuda.OutOfMemoryError:
                 # A part that the model has begun to write on cannot be run again.
                 if self.rows == 1 or part._version != version:
                     raise
-                self.rows = (min(self.rows, len(part)) + 1) // 2
+                self.rows = (len(part) + 1) // 2
                 torch.cuda.empty_cache()
                 continue
             done += len(part)
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+            yield output
 
 
 def _some_values(
@@ -104,12 +135,14 @@ def _some_values(
     masks: Bool[Tensor, "masks players"],
 ) -> Float[Tensor, " masks"]:
     """The score of each masked input, averaged over the backgrounds."""
-    visible = players.cover(masks)[:, None]
-    parts = [
-        batches(torch.where(visible, x, part).flatten(0, 1)).view(len(masks), -1)
-        for part in backgrounds.split(max(1, batches.rows // len(masks)))
-    ]
-    return torch.cat(parts, dim=1).mean(1)
+
+    def blocks() -> Iterator[Tensor]:
+        for some in masks.split(max(1, batches.rows // len(backgrounds))):
+            visible = players.cover(some)[:, None]
+            yield torch.where(visible, x, backgrounds).flatten(0, 1)
+
+    values = batches(blocks(), len(masks) * len(backgrounds))
+    return values.view(len(masks), -1).mean(1)
 
 
 def _all_values(
@@ -126,35 +159,51 @@ def _all_values(
     """
     n = len(players.names)
     low = min(n, batches.rows.bit_length() - 1)
-    masks = torch.zeros(2**low, n, dtype=torch.bool, device=x.device)
-    masks[:, :low] = coalitions(low)
-    owner = players.owner.flatten().to(x.device)
-    present, absent = x.flatten(), background.flatten()
-    block = torch.where(players.cover(masks), x, background).contiguous()
-    rows = block.view(2**low, -1)
-
-    values: Tensor | None = None
-    coalition = 0
-    writes = False
-    for step in range(2 ** (n - low)):
-        if step > 0:
-            player = low + (step & -step).bit_length() - 1  # the bit that the Gray code changes
-            coalition ^= 1 << player - low
-            where = (owner == player).nonzero()[:, 0]
-            rows[:, where] = (present if coalition >> player - low & 1 else absent)[where]
-        inputs = block.clone() if writes else block
-        version = block._version
-        scores = batches(inputs)
-        if values is None:
-            values = scores.new_empty(2 ** (n - low), 2**low)
-        values[coalition] = scores
-        if block._version != version:
-            # The model works in place on its input. Make the block anew, and lend copies from now.
-            writes = True
-            masks[:, low:] = coalitions(n - low)[coalition]
-            rows.copy_(torch.where(players.cover(masks), x, background).view_as(rows))
-    assert values is not None  # there is at least one block
+    steps = torch.arange(2 ** (n - low))
+    gray = steps ^ (steps >> 1)
+    scores = batches(_blocks(x, players, background, low, gray.tolist()), 2**n)
+    values = scores.new_empty(len(gray), 2**low)
+    values[gray] = scores.view(len(gray), 2**low)
     return values.flatten()
+
+
+def _blocks(
+    x: Shaped[Tensor, "*input"],
+    players: Players,
+    background: Shaped[Tensor, "*input"],
+    low: int,
+    others: Sequence[int],
+) -> Iterator[Shaped[Tensor, "batch *input"]]:
+    """One tensor, written over: all coalitions of the first `low` players with each of `others`.
+
+    From one of the others to the next exactly one player comes or goes.
+    """
+    owner = players.owner.flatten().to(x.device)
+    counts = (owner + 1).bincount(minlength=len(players.names) + 1)
+    places = owner.argsort().split(counts.tolist())[1:]  # the first are those of owner -1
+    shown, hidden = x.flatten(), torch.where(owner < 0, x.flatten(), background.flatten())
+    block = hidden.new_empty(2**low, len(owner))
+
+    def show(rows: Tensor, player: int) -> None:
+        rows[..., places[player]] = shown[places[player]]
+
+    before, version = None, -1
+    for other in others:
+        if before is None or block._version != version:  # a model may write on its input
+            block.copy_(hidden)
+            for player in range(low):
+                show(block.view(-1, 2, 2**player, len(owner))[:, 1], player)
+            for player in range(low, len(places)):
+                if other >> player - low & 1:
+                    show(block, player)
+        else:
+            player = low + (other ^ before).bit_length() - 1
+            if other > before:
+                show(block, player)
+            else:
+                block[:, places[player]] = hidden[places[player]]
+        before, version = other, block._version
+        yield block.view(-1, *x.shape)
 
 
 def _cached_rows(x: Tensor) -> int:

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import index
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int, Integer, Shaped
 from torch import Tensor
 from torch.nn import functional
 
-Target = int | Int[Tensor, " batch"]
+Target = int | np.integer | Integer[Tensor, "*batch"]
 """A class, or one class per input."""
 
 Reader = Callable[[Tensor, Int[Tensor, " batch"] | None], Float[Tensor, " batch"]]
@@ -27,15 +29,22 @@ class Score:
     model: Callable[[Tensor], Tensor]
     read: Reader
     name: str = "score"
+    targets: int | None = None
+    """How many inputs have a class of their own; None where all share one."""
 
     def __call__(
         self,
         x: Shaped[Tensor, "batch *input"],
         rows: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, " batch"]:
-        if len(x) == 0:
+        return self.of(self.output(x), rows)
+
+    def output(self, x: Shaped[Tensor, "batch *input"]) -> Shaped[Tensor, "batch ..."]:
+        """What the model puts out, still to be read."""
+        if x.ndim == 0 or len(x) == 0:
             raise ValueError(
-                f"The batch is empty: x has shape {tuple(x.shape)}. Give at least one input."
+                f"The batch is empty: x has shape {tuple(x.shape)}. Give at least one input, with "
+                "the batch as the first axis."
             )
         output = self.model(x)
         if not isinstance(output, Tensor):
@@ -43,13 +52,29 @@ class Score:
                 f"A score reads one tensor, but the model returned a {type(output).__name__}. "
                 "Wrap the model: `lambda x: model(x).logits`, or whichever part is meant."
             )
-        values = self.read(output, rows)
-        if values.shape != (len(x),):
+        if output.ndim == 0 or len(output) != len(x):
             raise ValueError(
-                f"A score is one number per input, but for {len(x)} inputs the reading has shape "
-                f"{tuple(values.shape)}. Read a single number from each row of the output."
+                f"The model returned shape {tuple(output.shape)} for {len(x)} inputs. "
+                "Return one row per input."
             )
-        return values
+        return output
+
+    def of(
+        self, output: Shaped[Tensor, "batch ..."], rows: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, " batch"]:
+        """The number that is read from each row of the model's output."""
+        values = self.read(output, rows)
+        if values.shape != output.shape[:1]:
+            raise ValueError(
+                f"A score is one number per input, but for {len(output)} inputs the reading has "
+                f"shape {tuple(values.shape)}. Read a single number from each row of the output."
+            )
+        if not values.is_floating_point():
+            raise TypeError(
+                f"A score is a real number per input, but the reading holds {values.dtype}. "
+                "Read the logits that a class or a decision is made from."
+            )
+        return _wide(values)
 
 
 def logit(model: Callable[[Tensor], Tensor], target: Target) -> Score:
@@ -63,11 +88,12 @@ def logit(model: Callable[[Tensor], Tensor], target: Target) -> Score:
         model: gives a row of logits z per input, or a single number (then y is 0).
         target: y, one class for all inputs or one class per input.
     """
+    target = _settled(target)
 
     def read(output: Tensor, rows: Tensor | None) -> Tensor:
         return _pick(_rows_of_numbers(output), target, rows)
 
-    return Score(model, read, f"logit of {_named(target)}")
+    return Score(model, read, f"logit of {_named(target)}", _own(target))
 
 
 def log_odds(model: Callable[[Tensor], Tensor], target: Target) -> Score:
@@ -84,11 +110,12 @@ def log_odds(model: Callable[[Tensor], Tensor], target: Target) -> Score:
         model: gives a row of logits z per input.
         target: y, one class for all inputs or one class per input.
     """
+    target = _settled(target)
 
     def read(output: Tensor, rows: Tensor | None) -> Tensor:
         return _log_odds(_rows_of_numbers(output), target, rows)
 
-    return Score(model, read, f"log-odds of {_named(target)}")
+    return Score(model, read, f"log-odds of {_named(target)}", _own(target))
 
 
 def probability(model: Callable[[Tensor], Tensor], target: Target) -> Score:
@@ -104,11 +131,12 @@ def probability(model: Callable[[Tensor], Tensor], target: Target) -> Score:
         model: gives a row of logits z per input.
         target: y, one class for all inputs or one class per input.
     """
+    target = _settled(target)
 
     def read(output: Tensor, rows: Tensor | None) -> Tensor:
         return _pick(_two_sided(_rows_of_numbers(output)).softmax(-1), target, rows)
 
-    return Score(model, read, f"probability of {_named(target)}")
+    return Score(model, read, f"probability of {_named(target)}", _own(target))
 
 
 def margin(model: Callable[[Tensor], Tensor], target: int, other: int) -> Score:
@@ -123,6 +151,7 @@ def margin(model: Callable[[Tensor], Tensor], target: int, other: int) -> Score:
         target: y.
         other: o.
     """
+    target, other = index(target), index(other)
 
     def read(output: Tensor, rows: Tensor | None) -> Tensor:
         z = _two_sided(_rows_of_numbers(output))
@@ -131,7 +160,7 @@ def margin(model: Callable[[Tensor], Tensor], target: int, other: int) -> Score:
     return Score(model, read, f"margin of class {target} over class {other}")
 
 
-def loss(model: Callable[[Tensor], Tensor], target: Tensor) -> Score:
+def loss(model: Callable[[Tensor], Tensor], target: Target) -> Score:
     r"""Read the cross-entropy, in nats, of each input's own label.
 
     $$
@@ -140,14 +169,15 @@ def loss(model: Callable[[Tensor], Tensor], target: Tensor) -> Score:
 
     Args:
         model: gives a row of logits per input.
-        target: y, one class per input.
+        target: y, one class per input, or one for all.
     """
+    target = _settled(target)
 
     def read(output: Tensor, rows: Tensor | None) -> Tensor:
         z = _two_sided(_rows_of_numbers(output))
         return functional.cross_entropy(z, _classes(z, target, rows), reduction="none")
 
-    return Score(model, read, "cross-entropy")
+    return Score(model, read, "cross-entropy", _own(target))
 
 
 def token_log_odds(
@@ -164,6 +194,7 @@ def token_log_odds(
         target: y, one token for all prompts or one token per prompt.
         position: where the logits are read; -1 is the next token after the prompt.
     """
+    target = _settled(target)
 
     def read(output: Tensor, rows: Tensor | None) -> Tensor:
         if output.ndim != 3:
@@ -179,7 +210,7 @@ def token_log_odds(
         return _log_odds(_wide(output[:, position]), target, rows)
 
     named = f"token {target}" if isinstance(target, int) else "each prompt's token"
-    return Score(model, read, f"log-odds of {named}")
+    return Score(model, read, f"log-odds of {named}", _own(target))
 
 
 @torch.no_grad()
@@ -196,7 +227,7 @@ def predicted(
     return _two_sided(_rows_of_numbers(output)).argmax(-1)
 
 
-def _log_odds(z: Tensor, target: Target, rows: Tensor | None) -> Tensor:
+def _log_odds(z: Tensor, target: int | Tensor, rows: Tensor | None) -> Tensor:
     z = _two_sided(z)
     if z.shape[1] == 2 and isinstance(target, int):
         return _pick(z, target, rows) - z[:, 1 - target]  # the sum over others has one term
@@ -222,19 +253,19 @@ def _wide(output: Tensor) -> Tensor:
     return output.float() if output.dtype in (torch.float16, torch.bfloat16) else output
 
 
-def _two_sided(z: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
+def _two_sided(z: Float[Tensor, "batch outputs"]) -> Float[Tensor, "batch classes"]:
     """One output is the log-odds of class 1: give class 0 the logit zero."""
     return torch.cat([torch.zeros_like(z), z], dim=1) if z.shape[1] == 1 else z
 
 
-def _pick(z: Float[Tensor, "batch classes"], target: Target, rows: Tensor | None) -> Tensor:
+def _pick(z: Float[Tensor, "batch classes"], target: int | Tensor, rows: Tensor | None) -> Tensor:
     if isinstance(target, int):
         _in_range(target, z.shape[1])
         return z[:, target]
     return z.gather(1, _classes(z, target, rows)[:, None])[:, 0]
 
 
-def _classes(z: Tensor, target: Target, rows: Tensor | None) -> Int[Tensor, " batch"]:
+def _classes(z: Tensor, target: int | Tensor, rows: Tensor | None) -> Int[Tensor, " batch"]:
     """The class to read from each row of the output, checked."""
     count = z.shape[1]
     if isinstance(target, int):
@@ -253,6 +284,25 @@ def _classes(z: Tensor, target: Target, rows: Tensor | None) -> Int[Tensor, " ba
     return classes
 
 
+def _settled(target: Target) -> int | Tensor:
+    """A whole number, or whole numbers of the type that torch indexes by."""
+    if isinstance(target, Tensor) and target.ndim > 0 and not target.is_floating_point():
+        return target.long()
+    if not isinstance(target, Tensor) or target.ndim == 0:
+        try:
+            return index(target)  # pyright: ignore[reportArgumentType] - refused below
+        except TypeError:
+            pass
+    raise TypeError(
+        f"A target is a class, counted from 0, but got {target!r}. "
+        "Give a whole number, or one whole number per input."
+    )
+
+
+def _own(target: int | Tensor) -> int | None:
+    return None if isinstance(target, int) else len(target)
+
+
 def _in_range(target: int, count: int) -> None:
     if not 0 <= target < count:
         raise ValueError(
@@ -261,5 +311,5 @@ def _in_range(target: int, count: int) -> None:
         )
 
 
-def _named(target: Target) -> str:
+def _named(target: int | Tensor) -> str:
     return f"class {target}" if isinstance(target, int) else "each input's class"

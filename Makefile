@@ -1,0 +1,53 @@
+# Two targets for a newcomer: make demo, make test. Each sets up what it needs.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+TORCH  := torch==2.13.0
+STAMPS := $(VENV)/.stamps
+
+.PHONY: demo test quick bench docs clean
+
+demo: $(STAMPS)/app
+	$(BIN)/unmask demo
+
+test: $(STAMPS)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(BIN)/pytest -m "not gpu" --jaxtyping-packages=unmask,beartype.beartype --durations=15
+
+quick: $(STAMPS)/dev
+	$(BIN)/pytest --jaxtyping-packages=unmask,beartype.beartype
+
+bench: $(STAMPS)/dev
+	$(BIN)/python benchmarks/values.py
+	$(BIN)/python benchmarks/and_or.py
+
+docs: $(STAMPS)/docs
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) site dist
+
+# Torch comes first and stays pinned, so that nothing that follows pulls another build.
+$(STAMPS)/torch:
+	$(PYTHON) -m venv $(VENV)
+	mkdir -p $(STAMPS)
+	echo "$(TORCH)" > $(STAMPS)/constraints.txt
+	$(BIN)/pip install --quiet "$(TORCH)"
+	touch $@
+
+$(STAMPS)/app: $(STAMPS)/torch pyproject.toml
+	$(BIN)/pip install --quiet -c $(STAMPS)/constraints.txt -e ".[app]"
+	touch $@
+
+$(STAMPS)/dev: $(STAMPS)/torch pyproject.toml
+	$(BIN)/pip install --quiet -c $(STAMPS)/constraints.txt -e ".[app,dev,oracle]"
+	touch $@ $(STAMPS)/app
+
+$(STAMPS)/docs: $(STAMPS)/torch pyproject.toml
+	$(BIN)/pip install --quiet -c $(STAMPS)/constraints.txt -e ".[app,docs]"
+	touch $@
