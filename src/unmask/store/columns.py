@@ -1,0 +1,199 @@
+"""Results as columns: data frames to compute with, and Parquet for other programs."""
+
+import os
+from functools import singledispatch
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unmask.results import (
+    Attribution,
+    Examples,
+    Interactions,
+    Measurement,
+    Surrogate,
+    Synthesis,
+)
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@singledispatch
+def frame(result: object) -> "pandas.DataFrame":
+    """A result as a table of pandas.
+
+    - Interactions: a row per term, in their order: order, members (a tuple of names), logic
+      ("AND" or "OR"), effect.
+    - Attribution: a row per input and a column per name where the values are a table; otherwise a
+      row per value with its place.
+    - Examples: a row per case: input, rank, index, weight; or the inputs that were made.
+    - Synthesis: a row per step: input, step, trace, and the score reached.
+    - Surrogate: one row: model, fidelity, text.
+    - Measurement: a row per number and per point of a curve: name, point, value. For a table of
+      its curves: `frame(m).dropna().pivot(index="point", columns="name", values="value")`.
+
+    Args:
+        result: any of the six types.
+    """
+    raise TypeError(
+        f"frame takes a result, but got {type(result).__name__}. Give an Attribution, "
+        "Interactions, Examples, Synthesis, Surrogate or Measurement."
+    )
+
+
+@frame.register(Interactions)
+def _(result: Interactions) -> "pandas.DataFrame":
+    places = result.members.cpu().nonzero()[:, 1].tolist()
+    ends = result.order.cumsum(0).tolist()
+    names = [result.names[place] for place in places]
+    members = [tuple(names[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=False)]
+    return _pandas().DataFrame(
+        {
+            "order": _array(result.order),
+            "members": _pandas().Series(members, dtype=object),
+            "logic": _logic(result),
+            "effect": _array(result.effects),
+        }
+    )
+
+
+@frame.register(Attribution)
+def _(result: Attribution) -> "pandas.DataFrame":
+    return _spread(result.values, result.names)
+
+
+@frame.register(Examples)
+def _(result: Examples) -> "pandas.DataFrame":
+    if result.index is None and result.weight is None:
+        empty = torch.zeros(0, 0)
+        return _spread(empty if result.inputs is None else result.inputs, None)
+    known = result.index if result.index is not None else result.weight
+    assert known is not None  # one of the two is there
+    rows, ranks = np.indices(known.shape)
+    columns = {"input": rows.ravel(), "rank": ranks.ravel()}
+    for name, values in (("index", result.index), ("weight", result.weight)):
+        if values is not None:
+            columns[name] = _array(values).ravel()
+    return _pandas().DataFrame(columns)
+
+
+@frame.register(Synthesis)
+def _(result: Synthesis) -> "pandas.DataFrame":
+    rows, steps = np.indices(result.trace.shape)
+    return _pandas().DataFrame(
+        {
+            "input": rows.ravel(),
+            "step": steps.ravel(),
+            "trace": _array(result.trace).ravel(),
+            "score": _array(result.score)[rows.ravel()],
+        }
+    )
+
+
+@frame.register(Surrogate)
+def _(result: Surrogate) -> "pandas.DataFrame":
+    row = {
+        "model": getattr(result.model, "kind", type(result.model).__name__),
+        "fidelity": result.fidelity,
+        "text": result.text,
+    }
+    return _pandas().DataFrame([row])
+
+
+@frame.register(Measurement)
+def _(result: Measurement) -> "pandas.DataFrame":
+    pandas = _pandas()
+    names, points, values = (
+        [*result.numbers],
+        [-1] * len(result.numbers),
+        [*result.numbers.values()],
+    )
+    for name, curve in result.curves.items():
+        names += [name] * len(curve)
+        points += range(len(curve))
+        values += curve.tolist()
+    columns = {"name": names, "point": points, "value": np.array(values, dtype=float)}
+    table = pandas.DataFrame(columns).astype({"name": object, "point": "Int64"})
+    table["point"] = table["point"].where(table["point"] >= 0)  # a number has no place
+    return table
+
+
+def write_terms(terms: Interactions, file: str | os.PathLike[str]) -> None:
+    """Write interactions as Parquet, one row per term: order, members, logic, effect.
+
+    Args:
+        terms: any number of them.
+        file: where to.
+    """
+    arrow = _arrow()
+    import pyarrow.parquet
+
+    orders = _array(terms.order)
+    ends = np.concatenate([[0], np.cumsum(orders)])
+    places = arrow.array(_array(terms.members.cpu().nonzero()[:, 1]), arrow.int32())
+    # Half a surrogate pair, which a file name may hold, is no text that Parquet knows.
+    names = [name.encode(errors="replace").decode() for name in terms.names]
+    members = arrow.DictionaryArray.from_arrays(places, arrow.array(names, arrow.string()))
+    table = arrow.table(
+        {
+            "order": arrow.array(orders, arrow.int32()),
+            "members": arrow.LargeListArray.from_arrays(arrow.array(ends, arrow.int64()), members),
+            "logic": arrow.array(_logic(terms)).dictionary_encode(),
+            "effect": arrow.array(_array(terms.effects.double())),
+        }
+    )
+    pyarrow.parquet.write_table(table, os.fspath(file))
+
+
+def _logic(terms: Interactions) -> np.ndarray:
+    return np.where(_array(terms.is_or), "OR", "AND").astype(object)
+
+
+def _spread(values: Tensor, names: tuple[str, ...] | None) -> "pandas.DataFrame":
+    """A table as it is; of more axes, a row per value with its place on each."""
+    pandas = _pandas()
+    if names is not None and (values.ndim < 2 or len(names) != values.shape[-1]):
+        raise ValueError(
+            f"There are {len(names)} names for values of shape {tuple(values.shape)}. "
+            "Give a name for every place on the last axis, or none."
+        )
+    if values.ndim == 2:
+        return pandas.DataFrame(_array(values), columns=None if names is None else [*names])
+    places = np.indices(values.shape)
+    columns: dict[str, Any] = {
+        "input" if axis == 0 else f"axis {axis}": place.ravel() for axis, place in enumerate(places)
+    }
+    if names is not None:
+        last = f"axis {values.ndim - 1}"
+        columns[last] = np.array(names, dtype=object)[columns[last]]
+    return pandas.DataFrame({**columns, "value": _array(values).ravel()})
+
+
+def _array(values: Tensor) -> np.ndarray:
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+
+
+def _pandas() -> ModuleType:
+    return _guest("pandas")
+
+
+def _arrow() -> ModuleType:
+    return _guest("pyarrow")
+
+
+def _guest(name: str) -> ModuleType:
+    """A package that only this room needs, imported on use."""
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except ModuleNotFoundError:
+        raise ValueError(
+            f"Tables need the package {name}, which is not installed. "
+            "Install it with: pip install 'unmask[app]'."
+        ) from None
