@@ -1,0 +1,27 @@
+"""Games and networks whose truth is known by construction, to judge methods by.
+
+Nothing here is computed by the methods that it judges. A truth is written down as it was planted,
+or follows from a formula that stands in the docstring.
+"""
+
+from unmask.planted.games import majority_terms, parity_terms, planted_game, planted_terms, terms_of
+from unmask.planted.networks import (
+    and_or_network,
+    linear_network,
+    majority_network,
+    parity_network,
+    relu_network,
+)
+
+__all__ = [
+    "and_or_network",
+    "linear_network",
+    "majority_network",
+    "majority_terms",
+    "parity_network",
+    "parity_terms",
+    "planted_game",
+    "planted_terms",
+    "relu_network",
+    "terms_of",
+]
