@@ -1,0 +1,66 @@
+"""Write what the catalogue knows: one page per family of methods, and the table in the README.
+
+python docs/generate.py           # docs/methods/*.md and the README
+python docs/generate.py --check   # fail where the README's table is not what would be written
+"""
+
+import inspect
+import sys
+from itertools import groupby
+from pathlib import Path
+
+from unmask import catalogue
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- methods: generated -->", "<!-- methods: end -->"
+
+
+def main() -> None:
+    readme = ROOT / "README.md"
+    text = readme.read_text("utf-8")
+    current = with_table(text)
+    if "--check" in sys.argv:
+        sys.exit("README.md: the table of methods is out of date; run docs/generate.py"
+                 if current != text else 0)  # fmt: skip
+    readme.write_text(current, "utf-8")
+    pages = ROOT / "docs" / "methods"
+    pages.mkdir(exist_ok=True)
+    for family, entries in families():
+        (pages / f"{family}.md").write_text(page(family, entries), "utf-8")
+
+
+def families() -> list[tuple[str, list[catalogue.Entry]]]:
+    entries = catalogue.methods().values()
+    return [(family, list(group)) for family, group in groupby(entries, key=lambda e: e.family)]
+
+
+def with_table(text: str) -> str:
+    """The README with the catalogue's table between its two marks."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    rows = [
+        f"| {family} | `{entry.name}` | {entry.summary.rstrip('.')} |"
+        for family, entries in families()
+        for entry in entries
+    ]
+    table = "\n".join(["| family | method | what it does |", "| --- | --- | --- |", *rows])
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+
+
+def page(family: str, entries: list[catalogue.Entry]) -> str:
+    parts = [f"# {family.capitalize()}", ""]
+    for entry in entries:
+        signature = f"{entry.name}{inspect.signature(entry.call)}".replace("torch.Tensor", "Tensor")
+        parts += [f"## {entry.name}", "", entry.summary, ""]
+        if entry.formula:
+            parts += ["$$", entry.formula, "$$", ""]
+        picture = ROOT / "docs" / "pictures" / f"{entry.name}.png"
+        if picture.exists():
+            parts += [f"![{entry.name}](../pictures/{picture.name})", ""]
+        parts += ["```text", signature, "```", "", f"::: {entry.call.__module__}", ""]
+        parts += ["```bibtex", *(catalogue.cite(key) for key in entry.papers), "```", ""]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    main()
