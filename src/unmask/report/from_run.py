@@ -1,0 +1,75 @@
+"""Run folder -> cases for the page."""
+
+from pathlib import Path
+
+from unmask.interactions import sparsity, universal_matching
+from unmask.report.case import Case
+from unmask.results import Attribution, Interactions, Measurement
+from unmask.run import Explained, read_run
+
+TERMS = ("and_or", "and_interaction", "or_interaction", "interaction_indices")
+"""Methods whose terms the page can show, the best first."""
+
+
+def cases(folder: str | Path) -> tuple[Case, ...]:
+    """The explained inputs of a run, in their order. Those that failed are left out.
+
+    Args:
+        folder: of the run.
+    """
+    found = read_run(folder)
+    if not found.explained:
+        reason = found.failures[0].reason if found.failures else "it has only begun"
+        raise ValueError(
+            f"The run in '{folder}' has explained no input yet ({reason}). "
+            "Repeat it with `unmask run`."
+        )
+    shown = [case for explained in found.explained if (case := _case(explained)) is not None]
+    if not shown:
+        raise ValueError(
+            f"The run in '{folder}' holds no terms to show: its methods are "
+            f"{', '.join(found.plan.methods)}. Add [methods.and_or] to a plan and run it."
+        )
+    return tuple(shown)
+
+
+def _case(explained: Explained) -> Case | None:
+    entry, results = explained.entry, explained.results
+    terms = next(
+        (found for name in TERMS if isinstance(found := results.get(name), Interactions)), None
+    )
+    if terms is None:
+        return None
+    title, prediction, truth = entry.title, entry.prediction, entry.truth
+    if entry.probability is not None:
+        prediction = f"{prediction} ({100 * entry.probability:.1f} %)"
+    elif truth is not None:  # a number is never quite the true one, so do not call it wrong
+        title, truth = f"{title} (truth {truth})", None
+    matching, counted = results.get("universal_matching"), results.get("sparsity")
+    game = entry.game()
+    return Case(
+        title=title,
+        prediction=prediction,
+        truth=truth,
+        score=entry.score,
+        players=entry.players,
+        view=entry.view,
+        terms=terms,
+        table=entry.table,
+        attributions=_attributions(explained),
+        matching=(
+            matching if isinstance(matching, Measurement) else universal_matching(game, terms=terms)
+        ),
+        sparsity=counted if isinstance(counted, Measurement) else sparsity(game, terms=terms),
+    )
+
+
+def _attributions(explained: Explained) -> dict[str, Attribution]:
+    """Those that have a value per player or per position."""
+    players = explained.entry.players
+    shapes = ((1, len(players.names)), (1, *players.owner.shape))
+    return {
+        name: result
+        for name, result in explained.results.items()
+        if isinstance(result, Attribution) and tuple(result.values.shape) in shapes
+    }

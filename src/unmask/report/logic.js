@@ -1,0 +1,110 @@
+// The logic of a prediction: AND and OR terms over players, and the sum of those that fire.
+// A coalition is a row of 32-bit words whose bit i says whether player i is shown.
+
+function numbers(text, Kind) {
+  const raw = atob(text);
+  const bytes = new Uint8Array(raw.length);
+  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
+  return new Kind(bytes.buffer);
+}
+
+function opened(row) {
+  return {
+    ...row,
+    n: row.players.length,
+    table: row.table === null ? null : numbers(row.table, Float64Array),
+    masks: numbers(row.masks, Uint32Array),
+    or: numbers(row.or, Uint8Array),
+    effects: numbers(row.effects, Float64Array),
+    attributions: row.attributions.map((one) => ({
+      ...one,
+      values: numbers(one.values, Float64Array),
+      pieces: one.pieces ? numbers(one.pieces, Float64Array) : null,
+    })),
+  };
+}
+
+function everyone(kase) {
+  const shown = new Uint32Array(kase.words);
+  for (let i = 0; i < kase.n; i++) put(shown, i, true);
+  return shown;
+}
+
+const has = (shown, i) => ((shown[i >>> 5] >>> (i & 31)) & 1) === 1;
+
+function put(shown, i, there) {
+  if (there) shown[i >>> 5] |= 1 << (i & 31);
+  else shown[i >>> 5] &= ~(1 << (i & 31));
+}
+
+function membersOf(kase, term) {
+  const mask = kase.masks.subarray(term * kase.words, (term + 1) * kase.words);
+  return [...kase.players.keys()].filter((i) => has(mask, i));
+}
+
+// An AND term fires when all of it is shown, an OR term when any of it is.
+function fires(kase, term, shown) {
+  let all = true;
+  let any = false;
+  for (let w = 0; w < kase.words; w++) {
+    const mask = kase.masks[term * kase.words + w];
+    if ((mask & ~shown[w]) !== 0) all = false;
+    if ((mask & shown[w]) !== 0) any = true;
+  }
+  return kase.or[term] ? any : all;
+}
+
+function logicValue(kase, shown, keep) {
+  let sum = kase.empty;
+  for (let term = 0; term < keep; term++) {
+    if (fires(kase, term, shown)) sum += kase.effects[term];
+  }
+  return sum;
+}
+
+// The network's own value: of every mask where the table is in the page, else of two of them.
+function networkValue(kase, shown) {
+  if (kase.table !== null) return kase.table[shown[0]];
+  if (kase.corners === null) return null;
+  const count = [...kase.players.keys()].filter((i) => has(shown, i)).length;
+  if (count === 0) return kase.corners[0];
+  return count === kase.n ? kase.corners[1] : null;
+}
+
+const firstAtLeast = (values, goal) => values.findIndex((value) => value !== null && value >= goal);
+
+function termsFor95(kase) {
+  if (kase.terms95 !== null) return Math.round(kase.terms95);
+  if (kase.curve === null) return null;
+  const at = firstAtLeast(kase.curve.fidelity, 0.95);
+  return at < 0 ? null : kase.curve.stops[at];
+}
+
+// How numbers read.
+
+const SUPERSCRIPTS = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
+
+function read(x) {
+  if (x === null || !Number.isFinite(x)) return "unknown";
+  const size = Math.abs(x);
+  if (size === 0) return "0";
+  if (size < 1e-3 || size >= 1e6) {
+    const [digits, power] = x.toExponential(1).split("e");
+    const raised = [...String(Number(power))].map((sign) => SUPERSCRIPTS[sign]).join("");
+    return `${digits} × 10${raised}`.replace("-", "−");
+  }
+  const decimals = size >= 100 ? 1 : size >= 10 ? 2 : size >= 0.1 ? 3 : 4;
+  return x.toFixed(decimals).replace("-", "−");
+}
+
+const signed = (x) => (x > 0 ? "+" : "") + read(x);
+const whole = (x) => Math.round(x).toLocaleString("en-GB");
+const many = (count, noun) => `${whole(count)} ${noun}${count === 1 ? "" : "s"}`;
+
+function percent(x) {
+  if (x === null || !Number.isFinite(x)) return "unknown";
+  const share = x * 100;
+  if (share > 0 && share < 0.1) return "< 0.1 %";
+  if (share > 99.9 && share < 100) return "> 99.9 %";
+  return `${share < 10 && share > -10 ? Number(share.toFixed(1)) : share.toFixed(0)} %`.replace("-", "−");
+}
