@@ -1,0 +1,1 @@
+"""The survey of methods, one folder per family, each under the survey's own name for it."""
