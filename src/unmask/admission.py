@@ -35,14 +35,23 @@ def settled(model: object) -> None:
                 "mode: an input's output would depend on the rest of its batch. "
                 "Call model.eval() first."
             )
-        if isinstance(module, _DROPOUT) and module.training and module.p > 0:
+        if module.training and _draws(module):
             random = random or name or type(module).__name__
     if random:
         warnings.warn(
-            f"The layer {random!r} is dropout in training mode, so the model answers at random. "
-            "Call model.eval() first.",
+            f"The layer {random!r} draws at random in training mode, so the model never answers "
+            "twice alike. Call model.eval() first.",
             stacklevel=3,
         )
+
+
+def _draws(module: nn.Module) -> bool:
+    """Whether a layer is random in training mode."""
+    if isinstance(module, _DROPOUT):
+        return module.p > 0
+    if isinstance(module, nn.RNNBase | nn.MultiheadAttention):
+        return module.dropout > 0
+    return isinstance(module, nn.RReLU)
 
 
 def baseline_for(x: Tensor, baseline: Tensor) -> Tensor:

@@ -34,6 +34,11 @@ def blur(x: Float[Tensor, "channels height width"], radius: float = 10.0) -> Ten
     """
     if radius <= 0:
         raise ValueError(f"A blur needs a positive radius, but got {radius}. Give it in pixels.")
+    if not x.is_floating_point():
+        raise TypeError(
+            f"A blur averages real numbers, but the image holds {x.dtype}. "
+            "Give the image as the model takes it, in floating point."
+        )
     for axis in (-2, -1):
         x = _blurred(x, radius, axis)
     return x

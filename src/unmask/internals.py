@@ -54,8 +54,8 @@ def record(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            outputs[name] = output
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            outputs[name] = _one_tensor(name, output)
 
         return hook
 
@@ -70,15 +70,15 @@ def record(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]
 def edit(model: nn.Module, edits: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
     """Replace what the named layers put out by a function of it, while the context lasts."""
 
-    def apply(change: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-            return change(output)
+    def apply(name: str, change: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+        def hook(_module: nn.Module, _inputs: object, output: object) -> Tensor:
+            return change(_one_tensor(name, output))
 
         return hook
 
     with ExitStack() as hooks:
         for name, change in edits.items():
-            handle = layer(model, name).register_forward_hook(apply(change))
+            handle = layer(model, name).register_forward_hook(apply(name, change))
             hooks.callback(handle.remove)
         yield
 
@@ -93,8 +93,8 @@ def value_and_gradient(
     Inputs must not mix in the model: then the gradient of the sum is the gradient of each.
     Nothing is left behind, neither in the model's gradients nor in x.
     """
-    with torch.enable_grad(), frozen(score.model):
-        point = x.detach().requires_grad_()
+    with torch.inference_mode(False), torch.enable_grad(), frozen(score.model):
+        point = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
         values = score(point.clone(), rows)  # a model may begin in place, but not on a leaf
         gradient = None
         if values.requires_grad:
@@ -104,7 +104,25 @@ def value_and_gradient(
             f"The {score.name} does not depend on x by any differentiable path. "
             "Look for detach(), argmax or no_grad in the model, or use a method of a game."
         )
+    for what, found in (("value", values), ("gradient", gradient)):
+        broken = ~found.isfinite().flatten(1 if found.ndim > 1 else 0)
+        broken = broken.any(1) if broken.ndim > 1 else broken
+        if broken.any():
+            raise ValueError(
+                f"The {what} of the {score.name} at input {int(broken.nonzero()[0, 0])} is not "
+                f"finite ({int(broken.sum())} of {len(x)} inputs). Look at what the model "
+                "computes there: a root or a logarithm of zero, or a number too large for its type."
+            )
     return values.detach(), gradient
+
+
+def _one_tensor(name: str, output: object) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            f"Layer {name!r} puts out a {type(output).__name__}, not one tensor. "
+            "Name a layer inside or after it that puts out a single tensor."
+        )
+    return output
 
 
 def admit(score: Score, x: Float[Tensor, "batch *input"]) -> None:

@@ -47,6 +47,11 @@ def masked(
         )
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"A batch of {batch_size} inputs is too small. Give at least 1.")
+    if score.targets not in (None, 1):
+        raise ValueError(
+            f"The score has a class of its own for each of {score.targets} inputs, but a game is "
+            "played on one. Make the score with the class of this input: target=int(classes[i])."
+        )
     admission.finite("The input", x)
     admission.settled(score.model)
     backgrounds = admission.baseline_for(x, baseline)
@@ -54,10 +59,18 @@ def masked(
         backgrounds = backgrounds[None]
     batches = _Batches(score, batch_size or _cached_rows(x))
 
+    # Neither leaves a graph, wherever it is called from. Inference mode would do as much, but what
+    # a model keeps for later in it (a cache of positions, say) could never take part in a gradient.
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def value(masks: Tensor) -> Tensor:
+        if len(masks) == 0:
+            return torch.zeros(0, device=x.device)
         parts = masks.to(x.device).split(READ_AT_ONCE)
         return torch.cat([_some_values(batches, x, players, backgrounds, part) for part in parts])
 
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def everything() -> Tensor:
         total = _all_values(batches, x, players, backgrounds[0])
         for background in backgrounds[1:]:
@@ -73,6 +86,8 @@ class _Batches:
 
     score: Score
     rows: int
+    writes: bool | None = None
+    """Whether the model works in place on its input, so that it is lent a copy."""
 
     def __call__(
         self, blocks: Iterable[Shaped[Tensor, "batch *input"]], total: int
@@ -100,9 +115,8 @@ class _Batches:
                 filled += len(output)
         assert outputs is not None  # there is at least one row
         values.append(self._read(outputs[:filled]))
-        return torch.cat(values)  # made outside of inference mode, so a user may build on it
+        return torch.cat(values)
 
-    @torch.inference_mode()
     def _read(self, output: Shaped[Tensor, "rows ..."]) -> Float[Tensor, " rows"]:
         # A reader may return a view, and the outputs are written over.
         source = torch.zeros(len(output), dtype=torch.long, device=output.device)
@@ -112,19 +126,28 @@ class _Batches:
         done = 0
         while done < len(block):
             part = block[done : done + self.rows]
-            version = part._version
-            try:
-                with torch.inference_mode():
-                    output = self.score.output(part)
-            except torch.cuda.OutOfMemoryError:
-                # A part that the model has begun to write on cannot be run again.
-                if self.rows == 1 or part._version != version:
-                    raise
+            output = self._output(part)
+            if output is None:
                 self.rows = (len(part) + 1) // 2
                 torch.cuda.empty_cache()
                 continue
             done += len(part)
             yield output
+
+    def _output(self, part: Shaped[Tensor, "batch *input"]) -> Tensor | None:
+        """What the model puts out, or nothing where memory ran out and fewer rows may fit."""
+        lent = part if self.writes is False else part.clone()
+        version = lent._version
+        try:
+            output = self.score.output(lent)
+        except torch.cuda.OutOfMemoryError:
+            # A part that the model has begun to write on cannot be run again.
+            if len(part) == 1 or (lent is part and part._version != version):
+                raise
+            return None
+        if self.writes is None and part.any():  # of zeros much can be made without a change
+            self.writes = lent._version != version or not torch.equal(lent, part)
+        return output
 
 
 def _some_values(
@@ -139,7 +162,8 @@ def _some_values(
     def blocks() -> Iterator[Tensor]:
         for some in masks.split(max(1, batches.rows // len(backgrounds))):
             visible = players.cover(some)[:, None]
-            yield torch.where(visible, x, backgrounds).flatten(0, 1)
+            for part in backgrounds.split(batches.rows):
+                yield torch.where(visible, x, part).flatten(0, 1)
 
     values = batches(blocks(), len(masks) * len(backgrounds))
     return values.view(len(masks), -1).mean(1)
@@ -212,5 +236,6 @@ def _cached_rows(x: Tensor) -> int:
     It depends on the size of an input alone, not on a measurement: the last bit of a result may
     change with the batch, and the same call should give the same result.
     """
-    rows = 2**18 // max(1, x.numel())
+    # A token's id is one number here, but a vector of many inside the model.
+    rows = 2**18 // max(1, x.numel() * (1 if x.is_floating_point() else 64))
     return min(2048, max(16, 1 << max(0, rows.bit_length() - 1)))

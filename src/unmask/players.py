@@ -27,6 +27,12 @@ class Players:
             raise ValueError(
                 "There are no players: names is empty. Give at least one part of the input a name."
             )
+        if self.owner.numel() == 0 or self.owner.dtype.is_floating_point:
+            raise ValueError(
+                "Every position has an owner, a whole number, but owner is "
+                f"{self.owner.dtype} of shape {tuple(self.owner.shape)}. "
+                "Give a tensor of whole numbers, shaped like one input."
+            )
         present = self.owner.unique()
         if present[0] < -1 or present[-1] >= n:
             raise ValueError(
@@ -98,6 +104,11 @@ def patches(shape: Sequence[int], grid: tuple[int, int]) -> Players:
         shape: (channels, height, width) or (height, width) of the input.
         grid: rows and columns of rectangles.
     """
+    if len(shape) < 2:
+        raise ValueError(
+            f"An image has a height and a width, but the shape is {tuple(shape)}. "
+            "Give (channels, height, width) or (height, width)."
+        )
     height, width = shape[-2:]
     rows, columns = grid
     if not (1 <= rows <= height and 1 <= columns <= width):

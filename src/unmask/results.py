@@ -61,6 +61,11 @@ class Interactions:
         return self.members.sum(-1)
 
     def __call__(self, masks: Bool[Tensor, "batch players"]) -> Float[Tensor, " batch"]:
+        # A slice at a time: as one matrix, all masks by all terms would outgrow any memory.
+        slices = masks.split(max(1, 2**20 // max(1, len(self.effects))))
+        return torch.cat([self._some(some) for some in slices])
+
+    def _some(self, masks: Bool[Tensor, "some players"]) -> Float[Tensor, " some"]:
         # Counts are small whole numbers, which every float type that is used here holds exactly.
         present = masks.to(self.effects) @ self.members.to(self.effects).T  # |S and T|
         fires = torch.where(self.is_or, present > 0, present == self.order)

@@ -1,0 +1,18 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ALLOWED = 64
+"""MiB beside the table and the model."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="asks Linux for the peak")
+def test_the_peak_of_memory_is_that_of_a_batch():
+    script = Path(__file__).with_name("peaks.py")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    peaks = {name: float(peak) for name, peak in map(str.split, done.stdout.splitlines())}
+    assert set(peaks) == {"table", "many_backgrounds", "many_terms"}
+    for name, peak in peaks.items():
+        assert peak < ALLOWED, name
