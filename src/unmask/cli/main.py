@@ -1,0 +1,65 @@
+"""The commands. What is heavy is imported inside the command that needs it."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from unmask.cli.demo import demo
+from unmask.cli.errors import DEBUG
+from unmask.cli.explain import explain
+from unmask.cli.methods import cite, methods, show
+from unmask.cli.report import report
+from unmask.cli.run import run
+
+app = typer.Typer(
+    name="unmask",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, explain, run, report, methods, show, cite):
+    app.command()(command)
+
+
+def _version(asked: bool) -> bool:
+    if asked:
+        from unmask import __version__
+
+        print(__version__)
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def unmask(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """What does this network know, on this input, and why believe the answer?
+
+    Start with [bold]unmask demo[/bold], then explain a model of your own:
+    [bold]unmask explain my_models:resnet photo.jpg[/bold]
+    """
+    DEBUG.set(debug)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command. --debug may stand anywhere.
+
+    Args:
+        arguments: by default those of the process.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if "--debug" in given:
+        given = ["--debug", *(part for part in given if part != "--debug")]
+    app(given, prog_name="unmask")
+
+
+if __name__ == "__main__":
+    main()

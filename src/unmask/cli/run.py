@@ -1,0 +1,105 @@
+"""`unmask run`: carry out a plan."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unmask.cli.errors import UNEXPLAINED, told
+
+if TYPE_CHECKING:
+    from unmask.run import Material, Opened, Outcome, Plan
+
+PAGE = "page.html"
+
+
+def run(
+    plan: Annotated[Path, typer.Argument(help="A plan in TOML, or a run folder that holds one.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run folder; by default one beside the plan, of the same name."),
+    ] = None,
+) -> None:
+    """Carry out a plan. After a crash, go on where it stopped.
+
+    Example: [bold]unmask run plans/resnet.toml[/bold]
+    """
+    with told():
+        from unmask.run import read_plan
+
+        file = plan / "plan.toml" if plan.is_dir() else plan
+        folder = out or (file.parent if file.name == "plan.toml" else file.with_suffix(""))
+        finish(carry_out(read_plan(file), folder, file.stem))
+
+
+def carry_out(
+    plan: "Plan",
+    folder: Path,
+    title: str,
+    opened: "Opened | None" = None,
+    material: "Material | None" = None,
+) -> "Outcome":
+    """Run a plan with a progress bar.
+
+    Args:
+        plan: what to do.
+        folder: where results are kept.
+        title: for the bar.
+        opened: the model, if it is open already.
+        material: the inputs, if they are read already.
+    """
+    from unmask.cli.progress import progress
+    from unmask.run import execute
+
+    with progress(title) as listen:
+        return execute(plan, folder, listen=listen, opened=opened, material=material)
+
+
+def finish(outcome: "Outcome", *, show: bool = False) -> None:
+    """Say what was found, write the page, and leave with the exit code of the run.
+
+    Args:
+        outcome: of the run.
+        show: whether the page is opened in the browser.
+    """
+    from unmask.cli import say
+    from unmask.results import Interactions
+    from unmask.run import read_run
+
+    console = say.console()
+    for line in say.failures(outcome.failures):
+        console.print(line)
+    found = read_run(outcome.folder)
+    if found.explained:
+        console.print(say.summary(found.explained, "What was found"))
+        terms = found.explained[0].results.get("and_or")
+        if len(found.explained) == 1 and isinstance(terms, Interactions) and len(terms.effects):
+            console.print("The strongest terms:")
+            console.print(say.strongest(terms))
+        page = page_of(outcome.folder, outcome.folder / PAGE)
+        console.print(f"Results: {outcome.folder}")
+        if page is not None:
+            console.print(f"Page: {page.resolve()}")
+            if show:
+                typer.launch(str(page.resolve()))
+    if outcome.failures:
+        raise typer.Exit(UNEXPLAINED)
+
+
+def page_of(folder: Path, page: Path) -> Path | None:
+    """The page of a run; None where its methods give no terms to show.
+
+    Args:
+        folder: of the run.
+        page: where to write it.
+    """
+    from unmask.report import build
+    from unmask.report.from_run import TERMS, cases
+    from unmask.run import read_run
+
+    found = read_run(folder)
+    if found.explained and not any(name in found.plan.methods for name in TERMS):
+        return None
+    return build(
+        cases(folder), page, title=f"What {found.plan.model} knows", notes=found.header.notes
+    )

@@ -1,0 +1,82 @@
+"""Baselines by name: what stands where a player is hidden."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from unmask import baselines
+from unmask.run.nearest import nearest
+from unmask.run.plan import OWN
+from unmask.run.scene import Scene
+
+
+def _constant(scene: Scene, *, value: float = 0.0) -> Tensor:
+    return baselines.constant(scene.x, value)
+
+
+def _mean(scene: Scene) -> Tensor:
+    shapes = {tuple(x.shape) for x in scene.material.inputs}
+    if len(shapes) > 1 or not scene.x.is_floating_point():
+        raise ValueError(
+            f"These inputs have no mean: their shapes are {', '.join(map(str, sorted(shapes)))} "
+            f"and they hold {scene.x.dtype}. Use another baseline, such as constant or token."
+        )
+    return scene.material.mean()
+
+
+def _colour(scene: Scene) -> Tensor:
+    x = _picture(scene)
+    return x.mean((-2, -1), keepdim=True).expand_as(x).clone()
+
+
+def _blur(scene: Scene, *, radius: float = 10.0) -> Tensor:
+    x = _picture(scene)
+    return baselines.blur(x, radius) if x.ndim == 3 else baselines.blur(x[None], radius)[0]
+
+
+def _background(scene: Scene, *, samples: int = 16, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    data = torch.stack(list(scene.material.inputs))
+    if data.is_floating_point():
+        data = data[data.flatten(1).isfinite().all(1)]
+    return baselines.background(data, samples, generator=generator)
+
+
+def _token(scene: Scene, *, id: int) -> Tensor:
+    if scene.x.is_floating_point():
+        raise ValueError(
+            f"The baseline is a token, but the input holds {scene.x.dtype} and not token ids. "
+            "Use a baseline of numbers, such as constant or mean."
+        )
+    return baselines.token(scene.x, id)
+
+
+def _given(scene: Scene) -> Tensor:
+    exhibit = scene.opened.exhibit
+    if exhibit is None or scene.material.kind != "given":
+        raise ValueError(
+            f"The baseline is {OWN!r}, but these inputs bring no baseline along. "
+            f"{nearest(OWN, [name for name in BASELINES if name != OWN])}"
+        )
+    return exhibit.baseline(scene.number)
+
+
+BASELINES: Mapping[str, Callable[..., Tensor]] = {
+    "constant": _constant,
+    "mean": _mean,
+    "colour": _colour,
+    "blur": _blur,
+    "background": _background,
+    "token": _token,
+    OWN: _given,
+}
+
+
+def _picture(scene: Scene) -> Tensor:
+    if scene.x.ndim not in (2, 3) or not scene.x.is_floating_point():
+        raise ValueError(
+            f"This baseline is for pictures, but the input has the shape {tuple(scene.x.shape)} "
+            f"and holds {scene.x.dtype}. Use another one, such as constant or mean."
+        )
+    return scene.x

@@ -1,0 +1,24 @@
+"""An engine spreads work that does not talk to each other."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeVar, runtime_checkable
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Whatever can do the same work on many items."""
+
+    def map(self, work: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
+        """The answers, in the order of the items."""
+        ...
+
+
+class Serial:
+    """One item after the other, in this process."""
+
+    def map(self, work: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
+        """The built-in map."""
+        return map(work, items)

@@ -1,0 +1,262 @@
+"""The work of a run: explain some inputs and keep what comes out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from unmask import catalogue
+from unmask.catalogue import Entry as Method
+from unmask.game import LARGEST_TABLE
+from unmask.interactions import and_or_tables
+from unmask.masking import masked
+from unmask.results import Interactions, Result
+from unmask.run.choose_score import SCORES, Reading
+from unmask.run.entry import Entry, load_entry, save_entry
+from unmask.run.folder import Failure, RunFolder
+from unmask.run.material import Material
+from unmask.run.opened import Opened
+from unmask.run.plan import Plan
+from unmask.run.scene import Scene
+from unmask.run.subject import Subject, subject
+from unmask.score import Score
+from unmask.store import load, save
+
+TOGETHER = "and_or"
+"""The method whose results for many inputs are sought at once."""
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a run has come.
+
+    Args:
+        done: steps that are done; may end in a part of one.
+        total: steps in all: for each input its values, and each method.
+        title: of the input at hand.
+        what: is being done to it.
+    """
+
+    done: float
+    total: int
+    title: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of some inputs.
+
+    Args:
+        failures: what could not be explained.
+        computed: how many results and tables were computed, not found.
+    """
+
+    failures: tuple[Failure, ...]
+    computed: int
+
+
+class Explainer:
+    """Explains groups of inputs: their tables, then their terms together, then the rest."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        run: RunFolder,
+        opened: Opened,
+        material: Material,
+        methods: Mapping[str, Method],
+        inputs: int,
+        listen: Callable[[Step], None] | None,
+    ):
+        self.plan = plan
+        self.run = run
+        self.opened = opened
+        self.material = material
+        self.methods = methods
+        self.total = inputs * (1 + len(methods))
+        self.listen = listen
+        self.done = 0
+        self.computed = 0
+        self.failures: list[Failure] = []
+
+    def __call__(self, numbers: Sequence[int]) -> Report:
+        """Explain the inputs of these numbers, as far as that is not done already."""
+        self.failures, self.computed = [], 0
+        entries: dict[int, Entry] = {}
+        for number in numbers:
+            entry = self._entry(number)
+            if entry is None:
+                self.done += len(self.methods)
+            else:
+                entries[number] = entry
+            self._tell(number, "values", 1)
+        if TOGETHER in self.methods:
+            self._terms_together(entries)
+        for number, entry in entries.items():
+            self._explain(number, entry)
+        return Report(tuple(self.failures), self.computed)
+
+    def _entry(self, number: int) -> Entry | None:
+        place = self.run.entry(number)
+        if place.exists():
+            return load_entry(place)
+        entry = self._attempt(number, None, lambda: self._tabulated(number))
+        if entry is not None:
+            save_entry(entry, place)
+            self.computed += 1
+        return entry
+
+    def _tabulated(self, number: int) -> Entry:
+        """Make the choices for an input and ask the model for the values of all coalitions."""
+        scene = Scene(self.opened, self.material, number)
+        made = subject(scene, self.plan)
+        reading = made.reading
+        return Entry(
+            number=number,
+            title=self.material.titles[number],
+            prediction=reading.prediction,
+            probability=reading.probability,
+            truth=self._truth(number, reading),
+            target=reading.target,
+            score=reading.score.name,
+            players=made.players,
+            view=made.view,
+            x=scene.x,
+            baseline=made.baseline,
+            table=self._table(number, made),
+        )
+
+    def _truth(self, number: int, reading: Reading) -> str | None:
+        """The truth in the words of the prediction, so that the two can be compared."""
+        truth = self.material.truths[number]
+        if truth is None or reading.probability is None or self.opened.classes:
+            return truth
+        whole = truth.strip().removesuffix(".0")
+        return f"class {int(whole)}" if whole.isdecimal() else truth
+
+    def _table(self, number: int, made: Subject) -> Tensor:
+        rows = 2 ** min(len(made.players.names), LARGEST_TABLE)
+        if made.baseline.ndim > made.scene.x.ndim:
+            rows *= len(made.baseline)
+        asked = 0
+        score = made.reading.score
+
+        def read(output: Tensor, source: Tensor | None) -> Tensor:
+            nonlocal asked
+            values = score.read(output, source)
+            asked += len(values)
+            self._tell(number, "values", 0, min(1.0, asked / rows))
+            return values
+
+        game = masked(
+            replace(score, read=read),
+            made.scene.x,
+            made.players,
+            made.baseline,
+            batch_size=self.plan.batch_size,
+        )
+        return game.table()
+
+    def _terms_together(self, entries: Mapping[int, Entry]) -> None:
+        """Seek the terms of games of one size at once, which is faster than one by one.
+
+        The last bits depend on which games are solved together. So that a run that goes on ends
+        as one that never stopped, a batch is solved again as a whole if any of it is lacking.
+        """
+        sizes: dict[int, list[int]] = {}
+        for number, entry in entries.items():
+            sizes.setdefault(len(entry.players.names), []).append(number)
+        for players, numbers in sizes.items():
+            at_once = max(1, 2**16 >> players)
+            for i in range(0, len(numbers), at_once):
+                self._keep_together(numbers[i : i + at_once], entries)
+
+    def _keep_together(self, numbers: Sequence[int], entries: Mapping[int, Entry]) -> None:
+        lacking = [n for n in numbers if not self.run.result(n, TOGETHER).exists()]
+        if len(numbers) < 2 or not lacking:
+            return
+        self._tell(numbers[0], TOGETHER, 0)
+        tables = torch.stack([entries[number].table.double() for number in numbers])
+        try:
+            names = entries[numbers[0]].players.names
+            found = and_or_tables(tables, names, **self.plan.methods[TOGETHER])
+        except Exception:  # one table may spoil it for all; each is tried alone below
+            return
+        for number, terms in zip(numbers, found, strict=True):
+            if number in lacking:
+                named = replace(terms, names=entries[number].players.names)
+                save(named, self.run.result(number, TOGETHER))
+                self.computed += 1
+
+    def _explain(self, number: int, entry: Entry) -> None:
+        """Each method of the plan in turn; those that look at terms come after the terms."""
+        terms: Interactions | None = None
+        later = [name for name, method in self.methods.items() if "terms" in method.options]
+        for name in [*(name for name in self.methods if name not in later), *later]:
+            place = self.run.result(number, name)
+            if place.exists():
+                result = load(place)
+            else:
+                self._tell(number, name, 0)
+                made = self._attempt(number, name, lambda n=name, t=terms: self._call(n, entry, t))
+                result = made
+                if made is not None:
+                    save(made, place)
+                    self.computed += 1
+            if isinstance(result, Interactions) and (terms is None or name == TOGETHER):
+                terms = result
+            self._tell(number, name, 1)
+
+    def _call(self, name: str, entry: Entry, terms: Interactions | None) -> Result:
+        method = self.methods[name]
+        needs = (*method.needs, *method.options)
+        supplies: dict[str, object] = {
+            "game": entry.game(),
+            "x": entry.x[None].clone(),
+            "baseline": entry.baseline,
+            "players": entry.players,
+            "target": entry.target,
+            "generator": torch.Generator().manual_seed(self.plan.seed + entry.number),
+        }
+        if self.plan.batch_size is not None:
+            supplies["batch_size"] = self.plan.batch_size
+        if terms is not None:
+            supplies["terms"] = terms
+        if isinstance(self.opened.model, nn.Module):
+            supplies["model"] = self.opened.model
+        if "score" in needs:
+            supplies["score"] = self._score(entry, method)
+        return catalogue.fill(method, supplies, self.plan.methods[name])
+
+    def _score(self, entry: Entry, method: Method) -> Score:
+        if method.section == "gradients" and not self.opened.differentiable:
+            raise ValueError(
+                f"{method.name} needs gradients, but this model or its input has none. "
+                "Leave it out of the plan."
+            )
+        scene = Scene(self.opened, self.material, entry.number)
+        options = {**self.plan.score.options, "target": entry.target}
+        return SCORES[self.plan.score.name](scene, **options).score
+
+    def _attempt(self, number: int, method: str | None, work: Callable[[], Made]) -> Made | None:
+        """Do some work; if it fails, record why, so that the run can go on with the rest."""
+        try:
+            return work()
+        except Exception as error:
+            reason = " ".join(str(error).split()) or "no reason given"
+            if not isinstance(error, ValueError):
+                reason = f"{type(error).__name__}: {reason}"
+            title = self.material.titles[number]
+            self.failures.append(Failure(number, title, method, reason[:500]))
+            return None
+
+    def _tell(self, number: int, what: str, steps: int, part: float = 0.0) -> None:
+        self.done += steps
+        if self.listen is not None:
+            title = self.material.titles[number]
+            self.listen(Step(self.done + part, self.total, title, what))

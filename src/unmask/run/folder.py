@@ -1,0 +1,213 @@
+"""A run folder: a plan, what is known of its making, and a folder per input.
+
+```
+plan.toml              the plan
+run.json               versions, seed, hashes, what could not be explained and why
+inputs/00003/entry     the input: players, view, baseline, the table of v
+inputs/00003/and_or    the result of a method, as `unmask.store.save` writes it
+interactions.parquet   all terms of all inputs: input, step, order, members, logic, effect
+attributions.parquet   all attributions: input, method, position, name, value
+```
+"""
+
+import hashlib
+import json
+import platform
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unmask.run.plan import Plan, differences
+from unmask.run.plan_file import read_plan
+from unmask.run.plan_file import written as plan_text
+from unmask.store import written
+
+FORMAT = "unmask run"
+VERSION = 1
+PLAN, HEADER, INPUTS, ENTRY = "plan.toml", "run.json", "inputs", "entry"
+TERMS, ATTRIBUTIONS = "interactions.parquet", "attributions.parquet"
+_DRAFT = re.compile(r"\.[0-9a-f]{12}\.part")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What could not be explained.
+
+    Args:
+        number: of the input.
+        title: how it is called.
+        method: None where the input as a whole failed.
+        reason: why.
+    """
+
+    number: int
+    title: str
+    method: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Header:
+    """What run.json says.
+
+    Args:
+        hashes: of plan, inputs and model.
+        numbers: the inputs that the run is about.
+        finished: whether all of them were tried.
+        failures: what could not be explained.
+        notes: what the user should know.
+        versions: of what computed the results.
+        seed: of random methods.
+    """
+
+    hashes: dict[str, str]
+    numbers: tuple[int, ...]
+    finished: bool = False
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The places in a run folder.
+
+    Args:
+        path: the folder.
+    """
+
+    path: Path
+
+    def entry(self, number: int) -> Path:
+        """Where an input is."""
+        return self.path / INPUTS / f"{number:05d}" / ENTRY
+
+    def result(self, number: int, method: str) -> Path:
+        """Where the result of a method for an input is."""
+        return self.path / INPUTS / f"{number:05d}" / method
+
+    def plan(self) -> Plan:
+        """The plan in the folder."""
+        if not self.path.is_dir():
+            raise ValueError(f"There is no run at '{self.path}'. Give the folder of a run.")
+        if not (self.path / PLAN).is_file():
+            found = ", ".join(sorted(part.name for part in self.path.iterdir())[:6])
+            raise ValueError(
+                f"'{self.path}' is no run folder: it holds no {PLAN}, but {found or 'nothing'}. "
+                "Give a folder that `unmask explain` or `unmask run` wrote."
+            )
+        return read_plan(self.path / PLAN)
+
+    def header(self) -> Header | None:
+        """What run.json says; None where there is none yet."""
+        file = self.path / HEADER
+        if not file.exists():
+            return None
+        try:
+            words = json.loads(file.read_text("utf-8"))
+            if not isinstance(words, dict):
+                raise ValueError("it is no table of JSON")
+            return _header(words)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            what = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else error
+            raise ValueError(
+                f"'{file}' is no record of a run ({what}): it is cut short or foreign. "
+                "Delete it and repeat the run; finished results stay."
+            ) from None
+
+    def write_header(self, header: Header) -> None:
+        """Write run.json."""
+        words = {
+            "format": FORMAT,
+            "version": VERSION,
+            "versions": header.versions or versions(),
+            "seed": header.seed,
+            "hashes": header.hashes,
+            "inputs": header.numbers,
+            "finished": header.finished,
+            "failures": [vars(failure) for failure in header.failures],
+            "notes": header.notes,
+        }
+        with written(self.path / HEADER) as draft:
+            draft.write_text(json.dumps(words, indent=1) + "\n", "utf-8")
+
+    def claim(self, plan: Plan) -> None:
+        """Make the folder that of a plan, or refuse where it is another's."""
+        if (self.path / PLAN).is_file():
+            other = read_plan(self.path / PLAN)
+            if other != plan:
+                raise ValueError(
+                    f"'{self.path}' is the run of another plan: they differ in "
+                    f"{', '.join(differences(plan, other))}. Choose another folder with --out, or "
+                    "delete this one."
+                )
+        elif self.path.is_dir() and any(
+            not _DRAFT.fullmatch(part.name) for part in self.path.iterdir()
+        ):
+            found = sorted(part.name for part in self.path.iterdir())[0]
+            raise ValueError(
+                f"The folder '{self.path}' is no run, but holds other files such as {found!r}. "
+                "Choose another folder with --out, or an empty one."
+            )
+        else:
+            with written(self.path / PLAN) as draft:
+                draft.write_text(plan_text(plan), "utf-8")
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what a killed run left half-written."""
+        for draft in self.path.rglob(".*.part"):
+            if _DRAFT.fullmatch(draft.name):
+                shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+
+
+def digest_of_plan(plan: Plan) -> str:
+    """A hash of all that a plan says."""
+    return hashlib.sha256(plan_text(plan).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """What computes here."""
+    from unmask import __version__
+
+    return {
+        "unmask": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _header(words: dict[str, Any]) -> Header:
+    if words["format"] != FORMAT or words["version"] != VERSION:
+        raise ValueError(f"it is of the kind {words['format']!r}, version {words['version']!r}")
+    return Header(
+        hashes={str(key): str(value) for key, value in words["hashes"].items()},
+        numbers=tuple(map(int, words["inputs"])),
+        finished=bool(words["finished"]),
+        failures=tuple(_failure(failure) for failure in words["failures"]),
+        notes=_texts(words["notes"]),
+        versions={str(key): str(value) for key, value in words["versions"].items()},
+        seed=int(words["seed"]),
+    )
+
+
+def _failure(words: dict[str, Any]) -> Failure:
+    method = words["method"]
+    return Failure(
+        int(words["number"]),
+        str(words["title"]),
+        None if method is None else str(method),
+        str(words["reason"]),
+    )
+
+
+def _texts(values: Sequence[Any]) -> tuple[str, ...]:
+    return tuple(map(str, values))

@@ -1,0 +1,72 @@
+"""Inputs as they were read: tensors, and what a person calls them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from unmask.run.sentence import Sentence
+
+Kind = Literal["table", "image", "text", "given"]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Inputs to explain.
+
+    Args:
+        kind: rows of a table, pictures, texts, or the examples that a model brought along.
+        inputs: each without a batch axis.
+        titles: how each is called.
+        truths: the true class or number of each, as it reads, where it is known.
+        columns: of a table.
+        sentences: of texts.
+        digest: of the files and texts that they were read from.
+    """
+
+    kind: Kind
+    inputs: Sequence[Shaped[Tensor, "..."]]
+    titles: Sequence[str]
+    truths: Sequence[str | None]
+    digest: str
+    columns: tuple[str, ...] = ()
+    sentences: tuple[Sentence, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def mean(self) -> Float[Tensor, "*input"]:
+        """The mean of all inputs, position by position; broken numbers do not count."""
+        stacked = torch.stack(list(self.inputs)).double()
+        stacked = torch.where(stacked.isfinite(), stacked, torch.nan)
+        return stacked.nanmean(0).nan_to_num(0.0).to(self.inputs[0].dtype)
+
+
+def chosen(material: Material, rows: Sequence[int] | None) -> tuple[int, ...]:
+    """The numbers of the inputs that a plan asks for.
+
+    Args:
+        material: the inputs.
+        rows: as the plan says; None for all.
+    """
+    if rows is None:
+        return tuple(range(len(material)))
+    for row in rows:
+        if not 0 <= row < len(material):
+            raise ValueError(
+                f"There is no input {row}: {len(material)} were read. "
+                f"Count from 0 to {len(material) - 1}."
+            )
+    return tuple(dict.fromkeys(rows))
+
+
+def named(truth: str, classes: Mapping[int, str] | Sequence[str]) -> str:
+    """A label as it reads: a class number is given its name."""
+    try:
+        number = int(float(truth))
+        return classes[number] if number == float(truth) and number >= 0 else truth
+    except (ValueError, IndexError, KeyError, OverflowError):
+        return truth

@@ -1,0 +1,210 @@
+"""Plans as TOML: read with care, and written so that reading gives the same plan back."""
+
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from unmask.run.nearest import nearest
+from unmask.run.plan import Choice, Plan, Source
+
+KEYS = tuple(Plan.__dataclass_fields__)
+SOURCE_KEYS = tuple(Source.__dataclass_fields__)
+_REQUIRED = ("model", "score", "players", "baseline", "methods")
+
+
+def read_plan(path: str | Path) -> Plan:
+    """Read a plan from a TOML file.
+
+    Args:
+        path: the file.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise ValueError(
+            f"There is no plan at '{path}'. Give the path of a .toml file; "
+            "`unmask explain` writes one."
+        ) from None
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        raise ValueError(
+            f"'{path}' is no text that could be a plan ({error}). Give a .toml file in UTF-8."
+        ) from None
+    try:
+        return parsed(text)
+    except ValueError as error:
+        raise ValueError(f"In the plan '{path}': {error}") from None
+
+
+def parsed(text: str) -> Plan:
+    """The plan that a TOML text describes."""
+    try:
+        raw = _frozen(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(
+            f"This is not TOML: {error}. Mend that place; strings need quotation marks."
+        ) from None
+    _known("key", raw, KEYS)
+    for key in _REQUIRED:
+        if key not in raw:
+            raise ValueError(
+                f"The key {key!r} is missing; the plan has {', '.join(map(repr, raw))}. Add it."
+            )
+    methods = _typed(raw, "methods", Mapping, "a table per method, such as [methods.and_or]")
+    if not methods:
+        raise ValueError("The plan names no method: [methods] is empty. Add [methods.and_or].")
+    for name, options in methods.items():
+        if not isinstance(options, Mapping):
+            raise ValueError(
+                f"The method {name!r} has the value {options!r}. Write it as a table of its own, "
+                f"[methods.{name}], with one option per line."
+            )
+    rows = raw.get("rows")
+    if rows is not None and not (isinstance(rows, tuple) and all(_whole(row) for row in rows)):
+        raise ValueError(
+            f"The key 'rows' is {_shown(rows)}. Give a list of numbers counted from 0."
+        )
+    if rows == ():
+        raise ValueError("The key 'rows' is an empty list. Leave it out to explain all inputs.")
+    batch_size = raw.get("batch_size")
+    if batch_size is not None and not (_whole(batch_size) and batch_size > 0):
+        raise ValueError(f"The key 'batch_size' is {batch_size!r}. Give a whole number above 0.")
+    seed = raw.get("seed", 0)
+    if not _whole(seed):
+        raise ValueError(f"The key 'seed' is {seed!r}. Give a whole number of at least 0.")
+    return Plan(
+        model=_typed(raw, "model", str, "a path, or package.module:function"),
+        inputs=_source(raw.get("inputs", {})),
+        score=_choice(raw, "score"),
+        players=_choice(raw, "players"),
+        baseline=_choice(raw, "baseline"),
+        methods=methods,
+        rows=rows,
+        seed=seed,
+        batch_size=batch_size,
+    )
+
+
+def written(plan: Plan) -> str:
+    """A plan as TOML; `parsed` gives the same plan back."""
+    lines = [f"model = {_toml(plan.model)}"]
+    source = {
+        key: value
+        for key in SOURCE_KEYS
+        if (value := getattr(plan.inputs, key)) is not None and value != ()
+    }
+    if source:
+        lines.append(f"inputs = {_toml(source['file'] if set(source) == {'file'} else source)}")
+    if plan.rows is not None:
+        lines.append(f"rows = {_toml(plan.rows)}")
+    for key in ("score", "players", "baseline"):
+        choice: Choice = getattr(plan, key)
+        lines.append(f"{key} = {_toml({choice.name: choice.options})}")
+    lines.append(f"seed = {plan.seed}")
+    if plan.batch_size is not None:
+        lines.append(f"batch_size = {plan.batch_size}")
+    for name, options in plan.methods.items():
+        lines += ["", f"[methods.{_key(name)}]"]
+        lines += [f"{_key(key)} = {_toml(value)}" for key, value in options.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _choice(raw: Mapping[str, Any], key: str) -> Choice:
+    value = raw[key]
+    if isinstance(value, str):
+        return Choice(value)
+    if isinstance(value, Mapping) and len(value) == 1:
+        name, options = next(iter(value.items()))
+        if isinstance(options, Mapping):
+            return Choice(name, options)
+    raise ValueError(
+        f"The key {key!r} is {_shown(value)}. Name one way with its options, "
+        f"such as {key} = {{ name = {{ option = 1 }} }}, or a name alone."
+    )
+
+
+def _source(value: Any) -> Source:
+    if isinstance(value, str):
+        return Source(file=value)
+    if not isinstance(value, Mapping):
+        raise ValueError(
+            f"The key 'inputs' is {_shown(value)}. Give a path, "
+            'or { text = ["one", "two"] }, or { file = "table.csv", label = "column" }.'
+        )
+    _known("key of inputs", value, SOURCE_KEYS)
+    text, size = value.get("text", ()), value.get("size")
+    text = (text,) if isinstance(text, str) else text
+    if not (isinstance(text, tuple) and all(isinstance(part, str) for part in text)):
+        raise ValueError(f"'text' of inputs is {_shown(text)}. Give a list of strings.")
+    if size is not None and not (
+        isinstance(size, tuple) and len(size) == 2 and all(map(_whole, size))
+    ):
+        raise ValueError(f"'size' of inputs is {_shown(size)}. Give [height, width] in pixels.")
+    for key in ("file", "label"):
+        if not isinstance(value.get(key, ""), str):
+            raise ValueError(f"{key!r} of inputs is {_shown(value[key])}. Give a string.")
+    return Source(value.get("file"), text, value.get("label"), size)
+
+
+def _known(what: str, given: Mapping[str, Any], known: Collection[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise ValueError(f"The {what} {name!r} is unknown. {nearest(name, known)}")
+
+
+def _typed(raw: Mapping[str, Any], key: str, kind: type, wanted: str) -> Any:
+    if not isinstance(raw[key], kind):
+        raise ValueError(f"The key {key!r} is {_shown(raw[key])}. Give {wanted}.")
+    return raw[key]
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _shown(value: Any) -> str:
+    return _toml(value)
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _frozen(part) for key, part in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return repr(value)  # also inf and nan are spelled as TOML spells them
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, Mapping):
+        inside = ", ".join(f"{_key(key)} = {_toml(part)}" for key, part in value.items())
+        return f"{{ {inside} }}" if inside else "{}"
+    raise TypeError(
+        f"A plan cannot hold {value!r}, a {type(value).__name__}. "
+        "Use numbers, strings, lists and tables."
+    )
+
+
+def _quoted(text: str) -> str:
+    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    return (
+        '"'
+        + "".join(
+            escapes.get(c) or (f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else c)
+            for c in text
+        )
+        + '"'
+    )
+
+
+def _key(name: str) -> str:
+    bare = name and all(c.isascii() and (c.isalnum() or c in "_-") for c in name)
+    return name if bare else _quoted(name)

@@ -1,0 +1,63 @@
+"""One input among others, with the model that reads it: what choices look at."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from unmask.admission import finite
+from unmask.run.material import Material
+from unmask.run.opened import Opened
+from unmask.run.sentence import Sentence
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An input and its model.
+
+    Args:
+        opened: the model.
+        material: all inputs.
+        number: which of them this is.
+    """
+
+    opened: Opened
+    material: Material
+    number: int
+
+    @property
+    def x(self) -> Shaped[Tensor, "*input"]:
+        """The input, without a batch axis."""
+        return self.material.inputs[self.number]
+
+    @property
+    def sentence(self) -> Sentence | None:
+        """The input as a text, if it is one."""
+        return self.material.sentences[self.number] if self.material.sentences else None
+
+    def output(self) -> Float[Tensor, " classes"]:
+        """What the model says of the input; of a language model, of the next token."""
+        finite("The input", self.x)
+        with torch.no_grad():
+            output = self.opened.model(self.x[None].clone())  # it may work in place
+        if not isinstance(output, Tensor):
+            raise TypeError(
+                f"The model returned a {type(output).__name__}, not one tensor. Wrap it in a "
+                "function: `lambda x: model(x).logits`, or whichever part is meant."
+            )
+        if output.ndim == 3 and self.opened.causal:
+            output = output[:, -1]
+        if output.ndim == 1:
+            output = output[:, None]
+        if output.ndim != 2 or len(output) != 1:
+            raise ValueError(
+                f"For one input the model returned the shape {tuple(output.shape)}. "
+                "Let it return one row of numbers per input: [batch, classes]."
+            )
+        if not output.isfinite().all():
+            raise ValueError(
+                f"The model returned {float(output[~output.isfinite()][0])} for this input. "
+                "Look at the input's scale, and at what the model divides by."
+            )
+        return output[0].float()

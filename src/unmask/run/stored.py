@@ -1,0 +1,75 @@
+"""A run read back from its folder: the inputs, and what was found of each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from unmask.results import Result
+from unmask.run.entry import Entry, load_entry
+from unmask.run.folder import Failure, Header, RunFolder
+from unmask.run.plan import Plan
+from unmask.store import load
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One explained input.
+
+    Args:
+        entry: who plays, what the model says, and the table of v.
+        results: by the name of their method.
+    """
+
+    entry: Entry
+    results: Mapping[str, Result]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """All that a run folder holds.
+
+    Args:
+        plan: what was asked for.
+        header: versions, hashes, notes.
+        explained: the inputs that have been explained so far.
+        failures: what could not be explained.
+    """
+
+    plan: Plan
+    header: Header
+    explained: tuple[Explained, ...]
+    failures: tuple[Failure, ...]
+
+
+def read_run(folder: str | Path) -> Stored:
+    """Read a run folder. Nothing in it can make this run code.
+
+    A run that was stopped is read as far as it came.
+
+    Args:
+        folder: that `execute` wrote.
+    """
+    run = RunFolder(Path(folder))
+    plan = run.plan()
+    header = run.header()
+    if header is None:
+        raise ValueError(
+            f"The run in '{run.path}' has not begun: there is no run.json. "
+            "Start it with `unmask run`."
+        )
+    explained = []
+    for number in header.numbers:
+        if not run.entry(number).exists():
+            if header.finished and number not in {failure.number for failure in header.failures}:
+                raise ValueError(
+                    f"Input {number} is missing from the run in '{run.path}', though the run was "
+                    "finished. Repeat it with `unmask run`: the other inputs stay."
+                )
+            continue
+        results = {}
+        for method in plan.methods:
+            place = run.result(number, method)
+            if place.parent == run.entry(number).parent and place.exists():
+                results[method] = load(place)
+        explained.append(Explained(load_entry(run.entry(number)), results))
+    return Stored(plan, header, tuple(explained), header.failures)

@@ -1,0 +1,86 @@
+"""Run folders that are changed, foreign, cut short or incomplete."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from run.runs import files_of, plan_for
+from run.tiny import rows, write_exported
+from unmask.run import Choice, execute, read_run
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"baseline": Choice("constant")}, {"methods": {"and_or": {}}}]
+)
+def test_a_changed_plan_is_refused_and_nothing_is_touched(tmp_path, change):
+    plan = plan_for(tmp_path, rows(2))
+    execute(plan, tmp_path / "out")
+    before = files_of(tmp_path / "out")
+    with pytest.raises(ValueError, match=f"another plan: they differ in {next(iter(change))}"):
+        execute(replace(plan, **change), tmp_path / "out")
+    assert files_of(tmp_path / "out") == before
+
+
+def test_changed_inputs_or_weights_are_refused(tmp_path):
+    plan = plan_for(tmp_path, rows(2))
+    execute(plan, tmp_path / "out")
+    plan_for(tmp_path, rows(2) + 1)
+    with pytest.raises(ValueError, match="The inputs changed since the run"):
+        execute(plan, tmp_path / "out")
+    plan_for(tmp_path, rows(2))
+    write_exported(tmp_path / "m.pt2", torch.nn.Linear(4, 3), rows(4), dynamic=True)
+    with pytest.raises(ValueError, match="The model changed since the run"):
+        execute(plan, tmp_path / "out")
+
+
+def test_a_foreign_folder_is_refused_and_nothing_is_touched(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match=r"is no run, but holds other files such as 'thesis\.tex'"):
+        execute(plan_for(tmp_path, rows(2)), out)
+    assert files_of(out) == {"thesis.tex": b"years of work"}
+
+
+@pytest.mark.parametrize("name", ["run.json", "plan.toml", "inputs/00001/entry/entry.json"])
+@pytest.mark.parametrize("content", [None, "", "{", "{}", "[1]", '{"format": "other"}'])
+def test_a_run_with_a_missing_or_broken_file_says_which(tmp_path, name, content):
+    plan = plan_for(tmp_path, rows(2))
+    execute(plan, tmp_path / "out")
+    file = tmp_path / "out" / name
+    file.unlink() if content is None else file.write_text(content)
+    said = "no sound input" if "entry" in name else name.replace(".", r"\.")
+    with pytest.raises(ValueError, match=said) as raised:
+        read_run(tmp_path / "out")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("method", ["entry", "and_or", "shapley_exact"])
+@pytest.mark.parametrize("kept", [0, 20, -3])
+def test_truncated_tensors_are_an_error_for_reader_and_runner(tmp_path, method, kept):
+    plan = plan_for(tmp_path, rows(2))
+    execute(plan, tmp_path / "out")
+    file = tmp_path / "out" / "inputs" / "00001" / method / "tensors.safetensors"
+    file.write_bytes(file.read_bytes()[:kept])
+    for use in (lambda: read_run(tmp_path / "out"), lambda: execute(plan, tmp_path / "out")):
+        with pytest.raises(ValueError, match=r"truncated|cut short"):
+            use()
+
+
+def test_an_input_that_vanished_from_a_finished_run_is_missed(tmp_path):
+    plan = plan_for(tmp_path, rows(2))
+    execute(plan, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "inputs" / "00001")
+    with pytest.raises(ValueError, match="Input 1 is missing"):
+        read_run(tmp_path / "out")
+    execute(plan, tmp_path / "out")
+    assert len(read_run(tmp_path / "out").explained) == 2
+
+
+def test_folders_that_are_no_runs(tmp_path):
+    with pytest.raises(ValueError, match="There is no run at"):
+        read_run(tmp_path / "none")
+    with pytest.raises(ValueError, match=r"it holds no plan\.toml, but nothing"):
+        read_run(tmp_path)
