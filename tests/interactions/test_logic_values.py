@@ -1,0 +1,115 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strategies import NAMES, games, numbers, tabled
+from unmask import Interactions
+from unmask.interactions import and_interaction, or_interaction
+from unmask.interactions.logic_values import fewest_terms, logic_values
+from unmask.lattice import coalitions
+
+
+@st.composite
+def logics(draw):
+    """Any AND and OR terms, some of them twice."""
+    n = draw(st.integers(1, 5))
+    count = draw(st.integers(0, 12))
+    places = draw(st.lists(st.integers(1, 2**n - 1), min_size=count, max_size=count))
+    members = coalitions(n)[places]
+    effects = draw(st.lists(numbers(), min_size=count, max_size=count))
+    is_or = draw(st.lists(st.booleans(), min_size=count, max_size=count))
+    return Interactions(
+        members,
+        torch.tensor(is_or, dtype=torch.bool),
+        torch.tensor(effects).double(),
+        0.5,
+        NAMES[:n],
+    )
+
+
+def slow_values(terms, kept):
+    """What each coalition makes of the terms, one by one."""
+    values = []
+    for mask in coalitions(len(terms.names)).tolist():
+        present = {i for i, there in enumerate(mask) if there}
+        value = 0.0
+        for row, is_or, effect, keep in zip(
+            terms.members.tolist(), terms.is_or.tolist(), terms.effects.tolist(), kept, strict=True
+        ):
+            members = {i for i, there in enumerate(row) if there}
+            fires = bool(members & present) if is_or else members <= present
+            value += effect * fires * keep
+        values.append(value)
+    return values
+
+
+@given(logics(), st.data())
+def test_values_are_sums_over_the_terms_that_fire(terms, data):
+    count = len(terms.effects)
+    kept = data.draw(st.lists(st.booleans(), min_size=count, max_size=count))
+    found = logic_values(terms, torch.tensor(kept, dtype=torch.bool))
+    assert found.tolist() == pytest.approx(slow_values(terms, kept), abs=1e-9)
+    places = torch.tensor(kept, dtype=torch.bool).nonzero()[:, 0]
+    assert torch.equal(logic_values(terms, places), found)
+
+
+@given(logics())
+def test_values_are_those_of_the_terms_when_called(terms):
+    everything = terms.empty + logic_values(terms)
+    assert torch.allclose(everything, terms(coalitions(len(terms.names))), atol=1e-9)
+
+
+def slow_fewest(terms, values, fidelity):
+    strongest = sorted(range(len(terms.effects)), key=lambda i: -abs(float(terms.effects[i])))
+    spread = sum((v - values.mean()) ** 2 for v in values)
+    for count in range(len(strongest) + 1):
+        kept = [i in strongest[:count] for i in range(len(strongest))]
+        explained = slow_values(terms, kept)
+        left = sum(
+            (v - terms.empty - e) ** 2 for v, e in zip(values.tolist(), explained, strict=True)
+        )
+        if left <= (1 - fidelity) * spread:
+            return count
+    return None
+
+
+@given(games(max_players=4), st.sampled_from([0.0, 0.5, 0.9, 0.95, 0.999]), st.booleans())
+def test_the_fewest_terms_are_those_of_a_search_one_by_one(game, fidelity, is_or):
+    terms = or_interaction(game) if is_or else and_interaction(game)
+    # Ties and equalities are decided by rounding, so no two effects may be alike.
+    nudge = torch.arange(len(terms.effects)).double() * 1e-3 * torch.pi
+    terms = Interactions(
+        terms.members, terms.is_or, terms.effects + nudge, terms.empty, terms.names
+    )
+    table = terms(coalitions(len(terms.names)))
+    assert fewest_terms(terms, table, fidelity) == slow_fewest(terms, table, fidelity)
+
+
+def test_long_stretches_of_weak_terms_are_skipped_rightly():
+    n = 9
+    table = torch.randn(2**n, generator=torch.Generator().manual_seed(0)).double()
+    terms = and_interaction(tabled(table))
+    count = fewest_terms(terms, table, 0.95)
+    strongest = terms.effects.abs().argsort(descending=True)
+    spread = (table - table.mean()).square().sum()
+
+    def fidelity(k):
+        left = table - terms.empty - logic_values(terms, strongest[:k])
+        return float(1 - left.square().sum() / spread)
+
+    assert fidelity(count) >= 0.95
+    assert all(fidelity(k) < 0.95 for k in range(count))
+
+
+def test_terms_of_another_game_never_reach_it():
+    table = torch.tensor([0.0, 1, 1, 5]).double()
+    other = Interactions(
+        torch.tensor([[True, False]]), torch.tensor([False]), torch.tensor([1.0]), 0.0, NAMES[:2]
+    )
+    assert fewest_terms(other, table, 0.95) is None
+
+
+def test_a_constant_needs_no_terms():
+    table = torch.full((8,), 0.1).double()
+    assert fewest_terms(and_interaction(tabled(table)), table, 0.95) == 0
