@@ -12,7 +12,7 @@ from torch import nn
 
 from run.tiny import perceptron, rows, write_exported, write_onnx
 from unmask.run import open_model
-from unmask.run.batches import in_fitting_batches
+from unmask.run.models.batches import in_fitting_batches
 
 
 @pytest.mark.parametrize("dynamic", [True, False])

@@ -9,7 +9,7 @@ import torch
 
 from run.tiny import write_classifier, write_decoding_classifier, write_language_model
 from unmask.run import Source, open_model, read_inputs
-from unmask.run.scene import Scene
+from unmask.run.choices.scene import Scene
 
 TEXT = "The film was not goodish, very bad!"
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from run.tiny import perceptron, rows, write_csv, write_picture
 from unmask.run import Opened, Source, read_inputs
-from unmask.run.material import chosen, named
+from unmask.run.inputs.material import chosen, named
 
 NAMES = ("age", "height", "weight", "dose")
 

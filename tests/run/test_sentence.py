@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unmask.run.sentence import distinct, in_words
+from unmask.run.models.sentence import distinct, in_words
 
 
 def test_pieces_of_a_word_belong_together():

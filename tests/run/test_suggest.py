@@ -13,8 +13,8 @@ from run.tiny import (
     write_picture,
 )
 from unmask.run import Choice, Opened, Source, Wishes, open_model, read_inputs, suggest
-from unmask.run.scene import Scene
-from unmask.run.subject import subject
+from unmask.run.choices.scene import Scene
+from unmask.run.choices.subject import subject
 
 NAMES = ("age", "height", "weight", "dose")
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from unmask.admission import finite
 from unmask.card import method
 from unmask.game import LARGEST_TABLE, Game
-from unmask.interactions.programme import Best
-from unmask.interactions.sparsest import sparsest
+from unmask.interactions.solver.programme import Best
+from unmask.interactions.solver.sparsest import sparsest
 from unmask.lattice import coalitions, indices, sizes
 from unmask.results import Interactions
 

@@ -3,19 +3,19 @@
 Only safe formats are read: nothing here unpickles what a user hands over.
 """
 
+from unmask.run.choices.suggest import Suggestion, Wishes, suggest
 from unmask.run.engine import Engine, Serial
 from unmask.run.execute import Outcome, execute
 from unmask.run.explainer import Step
 from unmask.run.folder import Failure
-from unmask.run.material import Material
-from unmask.run.open_model import open_model
-from unmask.run.opened import Opened
+from unmask.run.inputs.material import Material
+from unmask.run.inputs.read_inputs import read_inputs
+from unmask.run.models.open_model import open_model
+from unmask.run.models.opened import Opened
 from unmask.run.plan import Choice, Plan, Source
 from unmask.run.plan_file import read_plan
 from unmask.run.plan_file import written as plan_text
-from unmask.run.read_inputs import read_inputs
 from unmask.run.stored import Explained, Stored, read_run
-from unmask.run.suggest import Suggestion, Wishes, suggest
 
 __all__ = [
     "Choice",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from unmask import catalogue
 from unmask.catalogue import Entry as Method
-from unmask.run.choices import check_choices
+from unmask.run.choices.ways import check_choices
 from unmask.run.nearest import nearest
 from unmask.run.plan import Plan
 

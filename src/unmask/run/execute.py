@@ -9,11 +9,11 @@ from unmask.run.check_plan import checked_methods
 from unmask.run.engine import Engine, Serial
 from unmask.run.explainer import Explainer, Step
 from unmask.run.folder import Failure, Header, RunFolder, digest_of_plan
-from unmask.run.material import Material, chosen
-from unmask.run.open_model import open_model
-from unmask.run.opened import Opened
+from unmask.run.inputs.material import Material, chosen
+from unmask.run.inputs.read_inputs import read_inputs
+from unmask.run.models.open_model import open_model
+from unmask.run.models.opened import Opened
 from unmask.run.plan import Plan
-from unmask.run.read_inputs import read_inputs
 
 GROUP = 16
 """Inputs whose terms are sought at once, where their games are of one size."""

@@ -13,14 +13,14 @@ from unmask.game import LARGEST_TABLE
 from unmask.interactions import and_or_tables
 from unmask.masking import masked
 from unmask.results import Interactions, Result
-from unmask.run.choose_score import SCORES, Reading
+from unmask.run.choices.choose_score import SCORES, Reading
+from unmask.run.choices.scene import Scene
+from unmask.run.choices.subject import Subject, subject
 from unmask.run.entry import Entry, load_entry, save_entry
 from unmask.run.folder import Failure, RunFolder
-from unmask.run.material import Material
-from unmask.run.opened import Opened
+from unmask.run.inputs.material import Material
+from unmask.run.models.opened import Opened
 from unmask.run.plan import Plan
-from unmask.run.scene import Scene
-from unmask.run.subject import Subject, subject
 from unmask.score import Score
 from unmask.store import load, save
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.run.batches import in_fitting_batches
-from unmask.run.opened import Opened, digest_of_file
+from unmask.run.models.batches import in_fitting_batches
+from unmask.run.models.opened import Opened, digest_of_file
 
 _DTYPES = {
     "tensor(float)": torch.float32,

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from unmask.players import features
-from unmask.run.choose_baseline import BASELINES
-from unmask.run.choose_players import PLAYERS, alone, strongest
-from unmask.run.choose_score import PREDICTED, SCORES
-from unmask.run.material import Material, chosen
-from unmask.run.opened import Opened
+from unmask.run.choices.choose_baseline import BASELINES
+from unmask.run.choices.choose_players import PLAYERS, alone, strongest
+from unmask.run.choices.choose_score import PREDICTED, SCORES
+from unmask.run.choices.scene import Scene
+from unmask.run.inputs.material import Material, chosen
+from unmask.run.models.opened import Opened
 from unmask.run.plan import OWN, Choice, Plan, Source
-from unmask.run.scene import Scene
 
 MOST = 12
 """Players that are chosen unasked: 2^12 calls of the model take seconds, and a page holds them."""

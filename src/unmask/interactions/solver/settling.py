@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unmask.interactions.programme import Best, Programme
+from unmask.interactions.solver.programme import Best, Programme
 from unmask.lattice import sizes
 
 RIDGE = 1e-12

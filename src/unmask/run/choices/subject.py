@@ -8,11 +8,11 @@ from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
 from unmask.players import Players
-from unmask.run.choose_baseline import BASELINES
-from unmask.run.choose_players import PLAYERS
-from unmask.run.choose_score import SCORES, Reading
+from unmask.run.choices.choose_baseline import BASELINES
+from unmask.run.choices.choose_players import PLAYERS
+from unmask.run.choices.choose_score import SCORES, Reading
+from unmask.run.choices.scene import Scene
 from unmask.run.plan import Plan
-from unmask.run.scene import Scene
 from unmask.views import ImageView, TableView, TextView, View
 
 

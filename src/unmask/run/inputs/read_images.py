@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmask.run.material import Material
-from unmask.run.opened import Opened, digest_of_file
+from unmask.run.inputs.material import Material
+from unmask.run.models.opened import Opened, digest_of_file
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 

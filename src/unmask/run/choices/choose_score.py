@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from unmask import score as scores
+from unmask.run.choices.scene import Scene
 from unmask.run.nearest import nearest
 from unmask.run.plan import OWN
-from unmask.run.scene import Scene
 from unmask.score import Score
 
 PREDICTED = "predicted"

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmask.interactions.programme import Best, Programme
+from unmask.interactions.solver.programme import Best, Programme
 from unmask.lattice import sizes, transform
 
 GOLDEN = (1 + 5**0.5) / 2

@@ -4,12 +4,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unmask.interactions.interior_point import STEPS as MOST
-from unmask.interactions.interior_point import interior_point
-from unmask.interactions.programme import Best, programme
-from unmask.interactions.settling import settle
-from unmask.interactions.splitting import splitting
-from unmask.interactions.tolerant_splitting import tolerant_splitting
+from unmask.interactions.solver.interior_point import STEPS as MOST
+from unmask.interactions.solver.interior_point import interior_point
+from unmask.interactions.solver.programme import Best, programme
+from unmask.interactions.solver.settling import settle
+from unmask.interactions.solver.splitting import splitting
+from unmask.interactions.solver.tolerant_splitting import tolerant_splitting
 
 FEW = 10
 """Players up to which the interior point method is the default: one step factors a matrix of

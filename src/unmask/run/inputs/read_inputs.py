@@ -3,14 +3,14 @@
 import hashlib
 from pathlib import Path
 
-from unmask.run.material import Material
+from unmask.run.inputs.material import Material
+from unmask.run.inputs.read_arrays import read_arrays
+from unmask.run.inputs.read_images import IMAGES, read_images
+from unmask.run.inputs.read_tables import read_table
+from unmask.run.inputs.read_texts import read_texts
+from unmask.run.models.opened import Opened, digest_of_file
 from unmask.run.nearest import nearest
-from unmask.run.opened import Opened, digest_of_file
 from unmask.run.plan import Source
-from unmask.run.read_arrays import read_arrays
-from unmask.run.read_images import IMAGES, read_images
-from unmask.run.read_tables import read_table
-from unmask.run.read_texts import read_texts
 
 ARRAYS = (".npy", ".npz", ".safetensors")
 TABLES = (".csv", ".tsv", ".parquet")

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unmask.interactions.cholesky import factored
-from unmask.interactions.programme import DISJOINT, SIGNED, Best, Programme
+from unmask.interactions.solver.cholesky import factored
+from unmask.interactions.solver.programme import DISJOINT, SIGNED, Best, Programme
 from unmask.lattice import ZETA, sizes, transform
 
 STEPS = 60

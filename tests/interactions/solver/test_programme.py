@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from strategies import tables
-from unmask.interactions.interior_point import interior_point
-from unmask.interactions.permutation_basis import InverseOfSum, spin_basis
-from unmask.interactions.programme import DISJOINT, SIGNED, Best, Programme, programme
-from unmask.interactions.settling import settle
-from unmask.interactions.sparsest import sparsest
-from unmask.interactions.splitting import least_squares, splitting
-from unmask.interactions.tolerant_splitting import tolerant_splitting
+from unmask.interactions.solver.interior_point import interior_point
+from unmask.interactions.solver.permutation_basis import InverseOfSum, spin_basis
+from unmask.interactions.solver.programme import DISJOINT, SIGNED, Best, Programme, programme
+from unmask.interactions.solver.settling import settle
+from unmask.interactions.solver.sparsest import sparsest
+from unmask.interactions.solver.splitting import least_squares, splitting
+from unmask.interactions.solver.tolerant_splitting import tolerant_splitting
 
 
 def random_tables(batch: int, players: int, seed: int = 0) -> Tensor:
@@ -193,7 +193,7 @@ def test_settled_terms_are_as_sparse_as_a_corner_allows(tolerance):
 
 @pytest.mark.parametrize("tolerance", [0.0, 0.05])
 def test_splitting_goes_on_where_the_interior_point_stops_short(monkeypatch, tolerance):
-    monkeypatch.setattr(sys.modules["unmask.interactions.sparsest"], "MOST", 4)
+    monkeypatch.setattr(sys.modules["unmask.interactions.solver.sparsest"], "MOST", 4)
     values = random_tables(3, 5)
     best = sparsest(
         values,

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from unmask.run.sentence import Sentence
+from unmask.run.models.sentence import Sentence
 from unmask.zoo import Exhibit
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from unmask.run.models.opened import Opened, digest_of_module, dtype_of
 from unmask.run.nearest import nearest
-from unmask.run.opened import Opened, digest_of_module, dtype_of
 from unmask.zoo import Exhibit
 
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib")
@@ -37,14 +37,14 @@ def open_model(name: str) -> Opened:
                 f"There is no model at '{name}', seen from '{Path.cwd()}'. Check the path."
             )
         if path.is_dir():
-            from unmask.run.open_transformers import open_transformers
+            from unmask.run.models.open_transformers import open_transformers
 
             return open_transformers(path)
         if suffix == ".pt2":
-            from unmask.run.open_exported import open_exported
+            from unmask.run.models.open_exported import open_exported
 
             return open_exported(path)
-        from unmask.run.open_onnx import open_onnx
+        from unmask.run.models.open_onnx import open_onnx
 
         return open_onnx(path)
     module, colon, function = name.partition(":")
@@ -96,7 +96,7 @@ def _from_function(name: str, module_name: str, function_name: str) -> Opened:
 
 
 def _from_exhibit(exhibit: Exhibit) -> Opened:
-    from unmask.run.open_exhibit import text_reader
+    from unmask.run.models.open_exhibit import text_reader
 
     x = exhibit.inputs[0]
     read_text, blank = text_reader(exhibit)

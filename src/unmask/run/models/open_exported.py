@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from unmask.run.batches import in_fitting_batches
-from unmask.run.opened import Opened, digest_of_file
+from unmask.run.models.batches import in_fitting_batches
+from unmask.run.models.opened import Opened, digest_of_file
 
 
 class ExportedModel(nn.Module):

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from unmask.run.material import Material
-from unmask.run.opened import Opened
+from unmask.run.inputs.material import Material
+from unmask.run.models.opened import Opened
 
 _LONGEST_TITLE = 60
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.run.material import Material, named
+from unmask.run.inputs.material import Material, named
+from unmask.run.models.opened import Opened
 from unmask.run.nearest import nearest
-from unmask.run.opened import Opened
 
 
 def read_arrays(path: Path, opened: Opened, label: str | None, digest: str) -> Material:

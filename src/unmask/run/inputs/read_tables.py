@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from unmask.run.material import Material, named
+from unmask.run.inputs.material import Material, named
+from unmask.run.models.opened import Opened
 from unmask.run.nearest import nearest
-from unmask.run.opened import Opened
 from unmask.store.parquet import read_columns
 
 _MISSING = {"", "na", "n/a", "nan", "null", "none"}

@@ -7,9 +7,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from unmask.admission import finite
-from unmask.run.material import Material
-from unmask.run.opened import Opened
-from unmask.run.sentence import Sentence
+from unmask.run.inputs.material import Material
+from unmask.run.models.opened import Opened
+from unmask.run.models.sentence import Sentence
 
 
 @dataclass(frozen=True)

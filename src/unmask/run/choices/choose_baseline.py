@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from unmask import baselines
+from unmask.run.choices.scene import Scene
 from unmask.run.nearest import nearest
 from unmask.run.plan import OWN
-from unmask.run.scene import Scene
 
 
 def _constant(scene: Scene, *, value: float = 0.0) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from unmask.run.sentence import Sentence
+from unmask.run.models.sentence import Sentence
 
 Kind = Literal["table", "image", "text", "given"]
 

@@ -4,9 +4,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from unmask.run.choose_baseline import BASELINES
-from unmask.run.choose_players import PLAYERS
-from unmask.run.choose_score import SCORES
+from unmask.run.choices.choose_baseline import BASELINES
+from unmask.run.choices.choose_players import PLAYERS
+from unmask.run.choices.choose_score import SCORES
 from unmask.run.nearest import nearest
 from unmask.run.plan import Choice, Plan
 

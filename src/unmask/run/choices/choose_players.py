@@ -8,10 +8,10 @@ from torch import Tensor
 from unmask import players as makers
 from unmask.masking import masked
 from unmask.players import Players
+from unmask.run.choices.scene import Scene
+from unmask.run.models.sentence import distinct
 from unmask.run.nearest import nearest
 from unmask.run.plan import OWN
-from unmask.run.scene import Scene
-from unmask.run.sentence import distinct
 from unmask.score import Score
 
 

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmask.interactions.permutation_basis import InverseOfSum
-from unmask.interactions.programme import DISJOINT, SIGNED, Best, Programme
-from unmask.interactions.splitting import RELAXATION, check_points, least_squares
+from unmask.interactions.solver.permutation_basis import InverseOfSum
+from unmask.interactions.solver.programme import DISJOINT, SIGNED, Best, Programme
+from unmask.interactions.solver.splitting import RELAXATION, check_points, least_squares
 from unmask.lattice import transform
 
 RETUNED = (30, 100, 300, 1000, 3000)

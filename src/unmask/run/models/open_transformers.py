@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from unmask.run.opened import Opened, digest_of_module
-from unmask.run.sentence import Sentence, in_words
+from unmask.run.models.opened import Opened, digest_of_module
+from unmask.run.models.sentence import Sentence, in_words
 
 
 class Logits(nn.Module):

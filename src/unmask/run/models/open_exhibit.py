@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from unmask.run.sentence import Sentence, in_words
+from unmask.run.models.sentence import Sentence, in_words
 from unmask.zoo import Exhibit
 
 

@@ -1,0 +1,1 @@
+"""Reading inputs: tables, arrays, images and texts, in formats that cannot run code."""

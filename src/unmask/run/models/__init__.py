@@ -1,0 +1,1 @@
+"""Opening a model: a function, an exported program, an ONNX file or transformers weights."""
