@@ -89,3 +89,23 @@ def test_results_are_frozen(result):
     for field in dataclasses.fields(result):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(result, field.name, None)
+
+
+def test_spread_is_the_standard_deviation_of_what_a_term_adds() -> None:
+    """Against the spread of each term's own values over all masks of five players."""
+    members = torch.tensor([[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
+    for is_or in (False, True):
+        terms = Interactions(
+            members.bool(),
+            torch.full((4,), is_or),
+            torch.tensor([1.0, -2.0, 3.0, 10.0]).double(),
+            0.0,
+            tuple("abcde"),
+        )
+        for i in range(4):
+            one = Interactions(
+                terms.members[i : i + 1], terms.is_or[i : i + 1], terms.effects[i : i + 1], 0.0,
+                terms.names,
+            )  # fmt: skip
+            over_masks = one(coalitions(5)).std(correction=0)
+            assert float(terms.spread[i]) == pytest.approx(float(over_masks), rel=1e-12)

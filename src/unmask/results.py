@@ -60,6 +60,21 @@ class Interactions:
         """How many players each term has."""
         return self.members.sum(-1)
 
+    @property
+    def spread(self) -> Float[Tensor, " terms"]:
+        r"""How much each term moves the value: the standard deviation of what it adds.
+
+        $$
+        \sigma_T = |I(T)| \sqrt{p\,(1 - p)}, \qquad p = 2^{-|T|}
+        $$
+
+        over all masks. An AND fires on the share p of them, an OR on 1 - p. An effect on very many
+        players is felt on hardly any mask, or on nearly all, so that terms are ranked by this
+        where few are to stand for all.
+        """
+        share = 2.0 ** -self.order.to(self.effects)
+        return self.effects.abs() * (share * (1 - share)).sqrt()
+
     def __call__(self, masks: Bool[Tensor, "batch players"]) -> Float[Tensor, " batch"]:
         # A slice at a time: as one matrix, all masks by all terms would outgrow any memory.
         slices = masks.split(max(1, 2**20 // max(1, len(self.effects))))

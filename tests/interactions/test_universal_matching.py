@@ -14,12 +14,22 @@ def all_masks(n: int) -> list[tuple[bool, ...]]:
     return [tuple(bool(place >> i & 1) for i in range(n)) for place in range(2**n)]
 
 
+def slow_spread(terms: Interactions, j: int) -> float:
+    """Standard deviation of what a term adds, from how many of the 2^n masks it fires on."""
+    n, size = len(terms.names), int(terms.members[j].sum())
+    fires = 2 ** (n - size) if not terms.is_or[j] else 2**n - 2 ** (n - size)
+    effect = float(terms.effects[j])
+    mean = effect * fires / 2**n
+    square = fires * (effect - mean) ** 2 + (2**n - fires) * mean**2
+    return (square / 2**n) ** 0.5
+
+
 def slow_curve(game: Game, terms: Interactions, masks: list[tuple[bool, ...]]):
     """Fidelity, largest and mean error for every number of strongest terms, by plain loops."""
     v = [float(game(torch.tensor([mask]))) for mask in masks]
     mean = sum(v) / len(v)
     spread = sum((a - mean) ** 2 for a in v)
-    order = sorted(range(len(terms.effects)), key=lambda j: -abs(float(terms.effects[j])))
+    order = sorted(range(len(terms.effects)), key=lambda j: -slow_spread(terms, j))
     fitted = [terms.empty for _ in masks]
     points = []
     for k in range(len(order) + 1):
@@ -113,7 +123,7 @@ def test_a_thousand_terms_are_taken_in_steps_that_grow():
     wanted = slow_curve(game, terms, all_masks(n)[::64])
     drawn = torch.tensor(all_masks(n)[::64])
     for k, at in list(enumerate(counts))[::9]:
-        strongest = terms.effects.abs().argsort(descending=True, stable=True)[:at]
+        strongest = sorted(range(count), key=lambda j: -slow_spread(terms, j))[:at]
         some = Interactions(
             members[strongest], terms.is_or[strongest], terms.effects[strongest], 0.5, NAMES[:n]
         )

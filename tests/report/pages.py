@@ -36,11 +36,18 @@ def planted_terms(names: Sequence[str], count: int, seed: int, empty: float = -1
     )
 
 
+def moved(terms: Interactions) -> Tensor:
+    """By how much each term moves the value: its standard deviation over the masks, in closed
+    form from the share 2^-|T| of masks that hold all of T."""
+    share = 0.5 ** terms.members.sum(1).double()
+    return terms.effects.double().abs() * (share - share * share) ** 0.5
+
+
 def measured(terms: Interactions) -> tuple[Tensor, Measurement, Measurement]:
     """The table of a planted logic, its matching and its sparsity, from their definitions."""
     masks = coalitions(len(terms.names))
     table = terms(masks)
-    order = terms.effects.abs().argsort(descending=True)
+    order = moved(terms).argsort(descending=True)
     fidelity, largest = [], []
     for k in range(len(order) + 1):
         kept = order[:k]

@@ -7,7 +7,7 @@ from importlib.resources import files
 import pytest
 import torch
 
-from report.pages import case, table_case
+from report.pages import case, moved, table_case
 from unmask.players import features, patches
 from unmask.report import Case, build
 from unmask.results import Attribution, Interactions, Measurement
@@ -133,5 +133,7 @@ def test_eight_images_with_dense_logic_fit_two_megabytes(tmp_path):
     kept = len(base64.b64decode(row["effects"])) // 8
     assert row["count"] == 2 * (2**12 - 1) - 12
     assert 2000 < kept < row["count"]
-    strength = cases[0].terms.effects.abs().sort(descending=True).values
-    assert row["rest"] == pytest.approx(float(strength[kept:].sum()))
+    weaker = moved(cases[0].terms).argsort(descending=True, stable=True)[kept:]
+    left = float(cases[0].terms.effects[weaker].abs().sum())
+    # Terms of one order and nearly one size may swap places by rounding at the cut.
+    assert row["rest"] == pytest.approx(left, rel=1e-4)

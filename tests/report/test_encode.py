@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from report.pages import blob_case, image_case, planted_terms, table_case, text_case
+from report.pages import blob_case, image_case, moved, planted_terms, table_case, text_case
 from unmask.players import channels, features
 from unmask.report.encode import encoded, encoded_terms, everywhere
 from unmask.results import Attribution, Interactions, Measurement
@@ -60,7 +60,7 @@ def test_masks_are_words_of_32_bits_with_the_first_player_lowest():
 
 def test_what_is_left_out_is_added_up():
     case = table_case(count=40)
-    strength = case.terms.effects.abs().sort(descending=True).values
+    strength = case.terms.effects.abs()[moved(case.terms).argsort(descending=True)]
     row = encoded_terms(case, 25)
     assert row["count"] == 40
     assert len(read(row["effects"], "<f8")) == 25

@@ -11,6 +11,7 @@ import torch
 from report.pages import (
     blob_case,
     image_case,
+    moved,
     network,
     number,
     planted_terms,
@@ -117,14 +118,14 @@ def test_a_page_can_be_used_by_keyboard_alone(visit, kind):
         press("Tab")
     press("ArrowLeft")
     press("ArrowLeft")
-    weakest = case.terms.effects[case.terms.effects.abs().argsort()[:2]]
+    weakest = case.terms.effects[moved(case.terms).argsort()[:2]]
     assert number(page, "logic") == pytest.approx(
         float(case.terms(torch.ones(1, n).bool())[0] - weakest.sum()), rel=1e-9
     )
     press("Tab")
     assert page.evaluate("document.activeElement.dataset.term") == "0"
     press("Enter")
-    strongest = int(case.terms.effects.abs().argmax())
+    strongest = int(moved(case.terms).argmax())
     members = case.terms.members[strongest].nonzero()[:, 0].tolist()
     assert number(page, "network") == network(case, sum(2**i for i in members))
 
@@ -143,7 +144,7 @@ def test_the_slider_keeps_the_strongest_terms(visit):
     case = table_case()
     page = visit(case)
     shown(page).locator("button.every").click()
-    order = case.terms.effects.abs().argsort(descending=True)
+    order = moved(case.terms).argsort(descending=True)
     player(page, 3).click()
     mask = torch.ones(1, 10).bool()
     mask[0, 3] = False
@@ -172,7 +173,7 @@ def test_the_terms_come_strongest_first_with_their_running_share(visit):
     assert rows.count() == 40
     assert page.evaluate("document.activeElement.dataset.term") == "12"
     effects = case.terms.effects
-    order = effects.abs().argsort(descending=True).tolist()
+    order = moved(case.terms).argsort(descending=True).tolist()
     running = 0.0
     for at, (row, term) in enumerate(zip(rows.all(), order, strict=True)):
         running += float(effects[term].abs() / effects.abs().sum())
@@ -276,7 +277,8 @@ def test_what_is_left_out_bounds_how_far_the_page_can_be_off(visit, monkeypatch)
     case = large_case(14, 90)
     page = visit(case)
     remark = shown(page).locator(".strongest .remark").text_content()
-    rest = float(case.terms.effects.abs().sort(descending=True).values[30:].sum())
+    weaker = moved(case.terms).argsort(descending=True)[30:]
+    rest = float(case.terms.effects[weaker].abs().sum())
     assert "90 terms in all. The 30 strongest are in this page" in remark
     assert float(re.findall(r"at most ([\d.]+)", remark)[0]) == pytest.approx(rest, abs=1e-3)
     full = float(case.terms(torch.ones(1, 14).bool())[0])

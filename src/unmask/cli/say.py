@@ -60,7 +60,7 @@ def summary(explained: "Sequence[Explained]", title: str) -> Table:
 
 
 def strongest(terms: "Interactions") -> Table:
-    """The terms of the largest effect.
+    """The terms that move the score most over all masks.
 
     Args:
         terms: of one input.
@@ -68,7 +68,7 @@ def strongest(terms: "Interactions") -> Table:
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column(justify="right")
     table.add_column()
-    for i in terms.effects.abs().argsort(descending=True, stable=True)[:SHOWN].tolist():
+    for i in terms.spread.argsort(descending=True, stable=True)[:SHOWN].tolist():
         names = [name for name, there in zip(terms.names, terms.members[i], strict=True) if there]
         word = " OR " if bool(terms.is_or[i]) else " AND "
         table.add_row(Text(f"{float(terms.effects[i]):+.3g}"), _text(word.join(names)))

@@ -1,38 +1,44 @@
 """The values of AND-OR terms on all coalitions at once."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from unmask.lattice import ZETA, indices, transform
 from unmask.results import Interactions
 
 
-def logic_values(terms: Interactions, kept: Tensor | None = None) -> Float[Tensor, " coalitions"]:
-    """What the terms add to the empty coalition's value, on every coalition in lattice order.
+def logic_values(
+    terms: Interactions, part: Int[Tensor, " terms"] | None = None, parts: int = 1
+) -> Float[Tensor, "parts coalitions"]:
+    """What each part of the terms adds to the empty coalition's value, in lattice order.
 
-    The same as calling the terms on all masks, but at the price of a transform: with as many
+    The same as calling the terms on all masks, but at the price of two transforms: with as many
     terms as coalitions that is n 2^n steps in place of 4^n.
 
     Args:
         terms: AND and OR terms.
-        kept: which of the terms count, as places or as a bool per term; all by default.
+        part: which part each term belongs to; negative for none. By default there is one part.
+        parts: how many there are.
     """
-    chosen = slice(None) if kept is None else kept
-    effects = terms.effects[chosen].double()
-    place = indices(terms.members[chosen])
-    is_or = terms.is_or[chosen]
-
-    ands = effects.new_zeros(2 ** len(terms.names)).index_add_(0, place, effects * ~is_or)
-    ors = effects.new_zeros(2 ** len(terms.names)).index_add_(0, place, effects * is_or)
-    # An OR fires unless all its players are absent, that is unless it lies in the complement.
-    return transform(ands, ZETA) + ors.sum() - transform(ors, ZETA).flip(-1)
+    effects = terms.effects.double()
+    coalitions = 2 ** len(terms.names)
+    place = indices(terms.members)
+    if part is not None:
+        effects = effects * (part >= 0)
+        place = place + part.clamp_min(0) * coalitions
+    empty = effects.new_zeros(parts * coalitions)
+    ands = empty.index_add(0, place, effects * ~terms.is_or).view(parts, coalitions)
+    ors = empty.index_add(0, place, effects * terms.is_or).view(parts, coalitions)
+    # An OR is silent where all its players are absent: where it lies in the complement.
+    silent = transform(ors, ZETA).flip(-1)
+    return transform(ands, ZETA).add_(ors.sum(-1, keepdim=True)).sub_(silent)
 
 
 def fewest_terms(
     terms: Interactions, values: Float[Tensor, " coalitions"], fidelity: float
 ) -> int | None:
-    r"""How many of the strongest terms it takes until they explain that share of the output.
+    r"""How many terms it takes, those of the largest spread first, to explain so much of v.
 
     $$
     1 - \frac{\sum_S (v(S) - \hat v(S))^2}{\sum_S (v(S) - \bar v)^2} \ge \mathrm{fidelity}
@@ -52,7 +58,7 @@ def fewest_terms(
     allowed = (1 - fidelity) * (change - change.mean()).square().sum()
     order = terms.order.double()
     firing = torch.where(terms.is_or, 2.0**n - 2.0 ** (n - order), 2.0 ** (n - order))
-    strongest = terms.effects.abs().argsort(descending=True, stable=True)
+    strongest = terms.spread.argsort(descending=True, stable=True)
     reach = torch.cat(
         [firing.new_zeros(1), (terms.effects.double().abs() * firing.sqrt())[strongest].cumsum(0)]
     )
@@ -78,4 +84,6 @@ def fewest_terms(
             done += 1
         else:
             done = ahead
-            left = change - logic_values(terms, strongest[:done])
+            rank = torch.empty_like(strongest)
+            rank[strongest] = torch.arange(len(strongest), device=rank.device)
+            left = change - logic_values(terms, -(rank >= done).long())[0]

@@ -50,11 +50,12 @@ def sparsity(
     table of v, none is estimated.
 
     Numbers, on the terms: `salient`; `share`, of the 2^(n+1) - n - 2 that are possible; `terms_95`
-    and `terms_99`, the fewest strongest ones that reach an R2 of 0.95 and 0.99 over all
-    coalitions; `mass`, the salient ones' share of all |I|; `fidelity`, their R2; `unexplained`,
-    their squared error relative to that of v(empty). On the conditions: `salient_dividends` and
-    their `bound`; `order`, M; `mass_above` and `largest_above`, what share of all |a| and of the
-    largest |a| lies above M; `monotone`; `p`, the least for m' = 1, and `p_all`, the least for all
+    and `terms_99`, how many it takes to reach an R2 of 0.95 and 0.99 over all coalitions, those
+    of the largest spread first; `mass`, the salient ones' share of all |I|; `fidelity`, their
+    R2; `unexplained`, their squared error relative to that of v(empty). On the conditions:
+    `salient_dividends` and their `bound`; `order`, M; `mass_above` and `largest_above`, what share
+    of all |a| and of the largest |a| lies above M; `monotone`; `p`, the least for m' = 1, and
+    `p_all`, the least for all
     pairs, infinite where there is none; `delta` and `delta_limit`, what it can be at most if all
     three conditions hold. NaN where something is not defined.
 
@@ -120,7 +121,7 @@ def _terms(terms: Interactions, v: Float[Tensor, " coalitions"], tau: float) -> 
     effects = terms.effects.double()
     strength = effects.abs()
     salient = _salient(strength, tau)
-    error = (v - terms.empty - logic_values(terms, salient)).square().sum()
+    error = (v - terms.empty - logic_values(terms, salient.long() - 1)[0]).square().sum()
     return Measurement(
         {
             "salient": float(salient.sum()),

@@ -1,6 +1,7 @@
 """Universal matching: the logical model against the network, on every mask."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from unmask.card import method
 from unmask.game import LARGEST_TABLE, Game, tabulated
 from unmask.interactions.and_or import and_or
-from unmask.lattice import ZETA, indices, transform
+from unmask.interactions.logic_values import logic_values
 from unmask.results import Interactions, Measurement
 
 EVERY = 64
@@ -32,14 +33,15 @@ def universal_matching(
 
     $$
     \hat v_k(S) = v(\emptyset) + \sum_{j \le k} I_j\, [\text{term } j \text{ fires on } S],
-    \qquad |I_1| \ge |I_2| \ge \dots
+    \qquad \sigma_1 \ge \sigma_2 \ge \dots
     $$
 
     The numbers are the error |v - v_hat| of all terms together: `largest_error` and `mean_error`
     over the masks, and `largest_relative_error`, the largest as a share of the largest
     |v - v(empty)|. The curves show how few of them do nearly as well: `terms` is k, `fidelity` the
-    R2 of the k strongest terms over the masks, beside `largest_error` and `mean_error`. Where v is
-    the same on all masks, the fidelity is 1 without an error and 0 with one.
+    R2 over the masks of the k terms of the largest spread sigma (see `Interactions`), beside
+    `largest_error` and `mean_error`. Where v is the same on all masks, the fidelity is 1 without
+    an error and 0 with one.
 
     With more than 20 players, or where `samples` is given, masks are drawn at random, each player
     present half the time, and the errors are those on the draws; the largest of all may be larger.
@@ -79,7 +81,7 @@ def universal_matching(
         v = game(masks).detach().double()
         masks = masks.to(v.device)
 
-    strongest = terms.effects.abs().argsort(descending=True, stable=True)
+    strongest = terms.spread.argsort(descending=True, stable=True)
     ranked = Interactions(
         members=terms.members[strongest].to(v.device),
         is_or=terms.is_or[strongest].to(v.device),
@@ -162,18 +164,15 @@ def _errors(
 def _on_all(
     ranked: Interactions, stretches: list[tuple[int, int]]
 ) -> Float[Tensor, "points coalitions"]:
-    """What each stretch of terms adds, on all coalitions: two transforms, however many terms."""
-    first, last = stretches[0][0], stretches[-1][1]
-    chosen = slice(first, last)
-    place = _stretch(stretches).to(ranked.effects.device) * 2 ** len(ranked.names)
-    place += indices(ranked.members[chosen])
-    is_or, effects = ranked.is_or[chosen], ranked.effects[chosen]
-    shape = (len(stretches), 2 ** len(ranked.names))
-    ands = effects.new_zeros(shape).view(-1).index_add_(0, place, effects * ~is_or).view(shape)
-    ors = effects.new_zeros(shape).view(-1).index_add_(0, place, effects * is_or).view(shape)
-    # An OR is silent where all its players are absent: where it lies in the complement.
-    silent = transform(ors, ZETA).flip(-1)
-    return transform(ands, ZETA) + ors.sum(-1, keepdim=True) - silent
+    """What each stretch of terms adds, on all coalitions."""
+    chosen = slice(stretches[0][0], stretches[-1][1])
+    own = replace(
+        ranked,
+        members=ranked.members[chosen],
+        is_or=ranked.is_or[chosen],
+        effects=ranked.effects[chosen],
+    )
+    return logic_values(own, _stretch(stretches).to(own.effects.device), len(stretches))
 
 
 def _on_some(

@@ -32,7 +32,7 @@ from unmask.results import Interactions
 def _(
     result: Interactions, *, most: int = 12, ax: Axes | None = None, colours: Colours = COLOURS
 ) -> Figure:
-    """The strongest terms, each with its players by name.
+    """The terms that move the score most over all masks, each with its players by name.
 
     A bar to the right raises the score, one to the left lowers it. A filled bar is an AND, a lined
     one an OR, so the picture reads in black and white.
@@ -44,7 +44,8 @@ def _(
         colours: of positive and negative effects.
     """
     sizes = result.effects.detach().double().abs().nan_to_num(0.0)
-    chosen = sizes.argsort(descending=True, stable=True)[: max(most, 0)]
+    ranking = result.spread.detach().double().nan_to_num(0.0)
+    chosen = ranking.argsort(descending=True, stable=True)[: max(most, 0)]
     chosen = chosen[sizes[chosen] > 0].tolist()
     own = ax is None
     if not chosen:

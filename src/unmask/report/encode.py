@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.lattice import MIRROR, ZETA, indices, transform
+from unmask.interactions.logic_values import logic_values
 from unmask.report.case import Case
 from unmask.report.pictures import heat, picture
 from unmask.report.regions import anchor, outline
@@ -62,10 +62,10 @@ def encoded(case: Case) -> Json:
 
 
 def encoded_terms(case: Case, most: int) -> Json:
-    """The strongest terms as bit masks and effects, and what the others add up to at most."""
+    """The terms that move most, as bit masks and effects, and what the rest adds at most."""
     terms = case.terms
     effects = terms.effects.detach().double().cpu()
-    order = effects.abs().argsort(descending=True, stable=True)
+    order = terms.spread.cpu().argsort(descending=True, stable=True)
     strength = effects.abs()[order]
     # Rounding leaves terms of 1e-16 behind; as long as they matter to nothing they are dust.
     left = strength.flip(0).cumsum(0).flip(0)
@@ -164,12 +164,7 @@ def everywhere(terms: Interactions) -> Tensor:
             terms.members.cpu(), terms.is_or.cpu(), effects, terms.empty, terms.names
         )
         return torch.cat([exact(part) for part in masks.split(64)])
-    place, is_or = indices(terms.members.cpu()), terms.is_or.cpu()
-    ands = torch.zeros(2**n, dtype=torch.double).index_add(0, place, effects * ~is_or)
-    ors = torch.zeros(2**n, dtype=torch.double).index_add(0, place, effects * is_or)
-    # An OR term is silent exactly where all of it lies among the hidden.
-    silent = transform(transform(ors, ZETA), MIRROR)
-    return terms.empty + transform(ands, ZETA) + ors.sum() - silent
+    return terms.empty + logic_values(terms)[0].cpu()
 
 
 def _curve(matching: Measurement, most: int) -> Json | None:

@@ -13,7 +13,7 @@ const MORE_TERMS = 100;
 
 function termsPanel(kase, only, point) {
   const kept = kase.effects.length;
-  const most = Math.abs(kase.effects[0] ?? 0);
+  const most = kase.effects.reduce((widest, effect) => Math.max(widest, Math.abs(effect)), 0);
   const list = el("ol", { class: "terms", "aria-label": "Terms, strongest first" });
   const rows = [];
   const goal = termsFor95(kase);
@@ -47,7 +47,7 @@ function termsPanel(kase, only, point) {
     "strongest",
     "The strongest terms",
     howto(
-      "An AND term adds its effect while all of its players are shown, an OR term while at least one of them is.",
+      "An AND term adds its effect while all of its players are shown, an OR term while at least one is; those that move the value most over all masks come first.",
       "Terms marked ● fire right now; press a term to show its players and nothing else.",
     ),
     kept
