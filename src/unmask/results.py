@@ -61,19 +61,24 @@ class Interactions:
         return self.members.sum(-1)
 
     @property
+    def firing(self) -> Float[Tensor, " terms"]:
+        """The share p of all masks on which each term fires: 2^-|T| for an AND, 1 - 2^-|T| else."""
+        all_of_it = 2.0 ** -self.order.to(self.effects)
+        return torch.where(self.is_or, 1 - all_of_it, all_of_it)
+
+    @property
     def spread(self) -> Float[Tensor, " terms"]:
         r"""How much each term moves the value: the standard deviation of what it adds.
 
         $$
-        \sigma_T = |I(T)| \sqrt{p\,(1 - p)}, \qquad p = 2^{-|T|}
+        \sigma_T = |I(T)| \sqrt{p_T\,(1 - p_T)}
         $$
 
-        over all masks. An AND fires on the share p of them, an OR on 1 - p. An effect on very many
-        players is felt on hardly any mask, or on nearly all, so that terms are ranked by this
-        where few are to stand for all.
+        over all masks, where p is the share on which it fires. An effect on very many players is
+        felt on hardly any mask, or on nearly all, so that terms are ranked by this where few are
+        to stand for all.
         """
-        share = 2.0 ** -self.order.to(self.effects)
-        return self.effects.abs() * (share * (1 - share)).sqrt()
+        return self.effects.abs() * (self.firing * (1 - self.firing)).sqrt()
 
     def __call__(self, masks: Bool[Tensor, "batch players"]) -> Float[Tensor, " batch"]:
         # A slice at a time: as one matrix, all masks by all terms would outgrow any memory.

@@ -43,6 +43,14 @@ def moved(terms: Interactions) -> Tensor:
     return terms.effects.double().abs() * (share - share * share) ** 0.5
 
 
+def standing_in(terms: Interactions, dropped: Tensor) -> float:
+    """What the dropped terms add on average, over all masks of the players."""
+    some = Interactions(
+        terms.members[dropped], terms.is_or[dropped], terms.effects[dropped], 0.0, terms.names
+    )
+    return float(some(coalitions(len(terms.names))).mean())
+
+
 def measured(terms: Interactions) -> tuple[Tensor, Measurement, Measurement]:
     """The table of a planted logic, its matching and its sparsity, from their definitions."""
     masks = coalitions(len(terms.names))
@@ -54,7 +62,7 @@ def measured(terms: Interactions) -> tuple[Tensor, Measurement, Measurement]:
         part = Interactions(
             terms.members[kept], terms.is_or[kept], terms.effects[kept], terms.empty, terms.names
         )
-        error = table - part(masks)
+        error = table - part(masks) - standing_in(terms, order[k:])
         fidelity.append(1 - float((error**2).sum() / ((table - table.mean()) ** 2).sum()))
         largest.append(float(error.abs().max()))
     counts = torch.arange(len(order) + 1).double()

@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from report.pages import blob_case, image_case, moved, planted_terms, table_case, text_case
+from report.pages import (
+    blob_case,
+    image_case,
+    moved,
+    planted_terms,
+    standing_in,
+    table_case,
+    text_case,
+)
+from unmask.lattice import coalitions
 from unmask.players import channels, features
 from unmask.report.encode import encoded, encoded_terms, everywhere
 from unmask.results import Attribution, Interactions, Measurement
@@ -14,6 +23,15 @@ from unmask.views import TableView
 
 def read(text: str, kind: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), kind)
+
+
+def standing_off(terms: Interactions, term: int) -> float:
+    """The most that one term differs from its mean, on any mask."""
+    one = Interactions(
+        terms.members[[term]], terms.is_or[[term]], terms.effects[[term]], 0.0, terms.names
+    )
+    added = one(coalitions(len(terms.names)))
+    return float((added - added.mean()).abs().max())
 
 
 def value(terms: Interactions, present: set[int]) -> float:
@@ -60,11 +78,13 @@ def test_masks_are_words_of_32_bits_with_the_first_player_lowest():
 
 def test_what_is_left_out_is_added_up():
     case = table_case(count=40)
-    strength = case.terms.effects.abs()[moved(case.terms).argsort(descending=True)]
+    order = moved(case.terms).argsort(descending=True)
     row = encoded_terms(case, 25)
     assert row["count"] == 40
     assert len(read(row["effects"], "<f8")) == 25
-    assert row["rest"] == pytest.approx(float(strength[25:].sum()))
+    assert row["rest_mean"] == pytest.approx(standing_in(case.terms, order[25:]), rel=1e-9)
+    off = [standing_off(case.terms, i) for i in order[25:].tolist()]
+    assert row["rest_error"] == pytest.approx(sum(off), rel=1e-9)
     assert row["curve"]["stops"][-1] == 25
 
 
@@ -76,7 +96,7 @@ def test_dust_of_rounding_is_left_out_and_small_terms_are_not():
     dusty[order[10]] = 1e-7
     row = encoded_terms(replace(case, terms=replace(case.terms, effects=dusty)), 100)
     assert row["count"] == 30
-    assert row["rest"] == pytest.approx(1e-15, rel=1e-6)
+    assert 0 < row["rest_error"] <= 1e-15
 
 
 def test_no_terms_at_all():
@@ -89,7 +109,7 @@ def test_no_terms_at_all():
     )
     row = encoded_terms(replace(case, terms=none), 100)
     assert row["count"] == 0
-    assert row["rest"] == 0
+    assert row["rest_error"] == 0
 
 
 def test_the_table_stays_out_beyond_twelve_players_but_its_ends_do_not():

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 EXHIBITS = ("breast_cancer", "digits")
 RIGHT, WRONG = 4, 2
 """Predictions of each kind that are explained."""
-LEGEND = """terms for 95 %: the fewest AND-OR terms that explain 95 % of the output
-gap: how far these terms are from the sparsest there are, at most (proven)
-matching error: the largest difference from the network over all masked inputs"""
+LEGEND = """terms for 95 %: how many AND-OR terms explain 95 % of the output over all masked inputs
+gap: how far these terms can be from the sparsest there are (proven)
+matching error: the largest difference to the network over all masked inputs"""
 
 
 def demo(
@@ -63,11 +63,7 @@ def demo(
                 "and the inputs are ones that they have not seen.",
             ),
         )
-        console.print("terms for 95 %: the fewest AND-OR terms that explain 95 % of the output")
-        console.print("gap: how far these terms can be from the sparsest there are (proven)")
-        console.print(
-            "matching error: the largest difference to the network over all masked inputs"
-        )
+        console.print(LEGEND)
         console.print(f"Page: {page.resolve()}")
         if open_:
             typer.launch(str(page.resolve()))

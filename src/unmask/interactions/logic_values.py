@@ -44,9 +44,10 @@ def fewest_terms(
     1 - \frac{\sum_S (v(S) - \hat v(S))^2}{\sum_S (v(S) - \bar v)^2} \ge \mathrm{fidelity}
     $$
 
-    None if all of them together do not. The count is the first at which the share is reached,
-    found without trying each: a term of effect I that fires on m coalitions moves the error's
-    length by |I| sqrt(m) at most, so a stretch of terms that cannot move it far enough is skipped.
+    Terms that are left out stand in with their mean over all masks. None if all together do not
+    reach it. The count is the first that does, found without trying each: a term moves the
+    length of the error by its spread times 2^(n/2) at most, so a stretch of terms that cannot
+    move it far enough is skipped.
 
     Args:
         terms: AND and OR terms.
@@ -54,19 +55,19 @@ def fewest_terms(
         fidelity: R2 that is to be reached.
     """
     n = len(terms.names)
-    change = values.double() - terms.empty
-    allowed = (1 - fidelity) * (change - change.mean()).square().sum()
-    order = terms.order.double()
-    firing = torch.where(terms.is_or, 2.0**n - 2.0 ** (n - order), 2.0 ** (n - order))
-    strongest = terms.spread.argsort(descending=True, stable=True)
-    reach = torch.cat(
-        [firing.new_zeros(1), (terms.effects.double().abs() * firing.sqrt())[strongest].cumsum(0)]
-    )
+    values = values.double()
+    allowed = (1 - fidelity) * (values - values.mean()).square().sum()
+    effects, firing, spread = terms.effects.double(), terms.firing.double(), terms.spread.double()
+    strongest = spread.argsort(descending=True, stable=True)
+    rank = torch.empty_like(strongest)
+    rank[strongest] = torch.arange(len(strongest), device=rank.device)
+    reach = torch.cat([spread.new_zeros(1), (spread * 2.0 ** (n / 2))[strongest].cumsum(0)])
+    means = torch.cat([spread.new_zeros(1), (effects * firing)[strongest].cumsum(0)])
 
     lattice = torch.arange(2**n, device=values.device)
     place = indices(terms.members)[strongest].tolist()
     is_or = terms.is_or[strongest].tolist()
-    effects = terms.effects.double()[strongest].tolist()
+    change = values - terms.empty - means[-1]
     left = change.clone()
     done = 0
     while True:
@@ -80,10 +81,8 @@ def fewest_terms(
         if ahead - done <= n:  # a term costs one pass over the table, a jump two transforms
             there = lattice & place[done]
             fires = there != 0 if is_or[done] else there == place[done]
-            left -= effects[done] * fires
+            left -= effects[strongest[done]] * fires - (means[done + 1] - means[done])
             done += 1
         else:
             done = ahead
-            rank = torch.empty_like(strongest)
-            rank[strongest] = torch.arange(len(strongest), device=rank.device)
-            left = change - logic_values(terms, -(rank >= done).long())[0]
+            left = change + means[done] - logic_values(terms, -(rank >= done).long())[0]

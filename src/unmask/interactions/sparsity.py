@@ -51,13 +51,13 @@ def sparsity(
 
     Numbers, on the terms: `salient`; `share`, of the 2^(n+1) - n - 2 that are possible; `terms_95`
     and `terms_99`, how many it takes to reach an R2 of 0.95 and 0.99 over all coalitions, those
-    of the largest spread first; `mass`, the salient ones' share of all |I|; `fidelity`, their
-    R2; `unexplained`, their squared error relative to that of v(empty). On the conditions:
-    `salient_dividends` and their `bound`; `order`, M; `mass_above` and `largest_above`, what share
-    of all |a| and of the largest |a| lies above M; `monotone`; `p`, the least for m' = 1, and
-    `p_all`, the least for all
-    pairs, infinite where there is none; `delta` and `delta_limit`, what it can be at most if all
-    three conditions hold. NaN where something is not defined.
+    of the largest spread first and the others standing in with their mean; `mass`, the salient
+    ones' share of all |I|; `fidelity`, their R2; `unexplained`, their squared error relative to
+    that of v(empty). On the conditions: `salient_dividends` and their `bound`; `order`, M;
+    `mass_above` and `largest_above`, what share of all |a| and of the largest |a| lies above M;
+    `monotone`; `p`, the least for m' = 1, and `p_all`, the least for all pairs, infinite where
+    there is none; `delta` and `delta_limit`, what it can be at most if all three conditions hold.
+    NaN where something is not defined.
 
     Curves over `order` 1 to n: `count` of salient terms, `positive` and `negative` sums of their
     effects; `salient_dividends`, `bound`, `eta`; `mean`, which is the mean change of v.

@@ -32,16 +32,17 @@ def universal_matching(
     r"""Compare a logical model with the network on all 2^n masked inputs.
 
     $$
-    \hat v_k(S) = v(\emptyset) + \sum_{j \le k} I_j\, [\text{term } j \text{ fires on } S],
-    \qquad \sigma_1 \ge \sigma_2 \ge \dots
+    \hat v_k(S) = v(\emptyset) + \sum_{j \le k} I_j\, [\text{term } j \text{ fires on } S]
+                  + \sum_{j > k} I_j\, p_j, \qquad \sigma_1 \ge \sigma_2 \ge \dots
     $$
 
     The numbers are the error |v - v_hat| of all terms together: `largest_error` and `mean_error`
     over the masks, and `largest_relative_error`, the largest as a share of the largest
     |v - v(empty)|. The curves show how few of them do nearly as well: `terms` is k, `fidelity` the
-    R2 over the masks of the k terms of the largest spread sigma (see `Interactions`), beside
-    `largest_error` and `mean_error`. Where v is the same on all masks, the fidelity is 1 without
-    an error and 0 with one.
+    R2 over the masks of the k terms of the largest spread sigma, beside `largest_error` and
+    `mean_error`. Terms that are left out stand in with their mean over all masks: their effect
+    times the share p of masks on which they fire (see `Interactions`). Where v is the same on all
+    masks, the fidelity is 1 without an error and 0 with one.
 
     With more than 20 players, or where `samples` is given, masks are drawn at random, each player
     present half the time, and the errors are those on the draws; the largest of all may be larger.
@@ -52,7 +53,7 @@ def universal_matching(
         >>> round(matching.numbers["largest_error"], 9)
         0.0
         >>> matching.curves["fidelity"].round(decimals=6).tolist()
-        [-3.0, 1.0]
+        [0.0, 1.0]
 
     Args:
         game: v.
@@ -126,13 +127,18 @@ def _curves(
     masks: Bool[Tensor, "batch players"] | None,
     v: Float[Tensor, " masks"],
 ) -> dict[str, Float[Tensor, " points"]]:
+    means = torch.cat([v.new_zeros(1), (ranked.effects * ranked.firing).cumsum(0)])
+    standing_in = means[-1] - means[counts]  # for the terms that are left out
     error = (v - ranked.empty)[None]
     variation = (v - v.mean()).square().sum()
     squares, largest, mean = [], [], []
     stretches = list(pairwise(counts))
     size = max(1, AT_ONCE // len(v))
     blocks = (stretches[i : i + size] for i in range(0, len(stretches), size))
-    for rows in _errors(error, ranked, blocks, masks):
+    done = 0
+    for kept in _errors(error, ranked, blocks, masks):
+        rows = kept - standing_in[done : done + len(kept), None]
+        done += len(kept)
         squares.append(rows.square().sum(1))
         largest.append(rows.abs().amax(1))
         mean.append(rows.abs().mean(1))

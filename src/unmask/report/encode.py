@@ -62,7 +62,10 @@ def encoded(case: Case) -> Json:
 
 
 def encoded_terms(case: Case, most: int) -> Json:
-    """The terms that move most, as bit masks and effects, and what the rest adds at most."""
+    """The terms that move most, as bit masks and effects, and what becomes of the rest.
+
+    Terms that are left out stand in with their mean over all masks.
+    """
     terms = case.terms
     effects = terms.effects.detach().double().cpu()
     order = terms.spread.cpu().argsort(descending=True, stable=True)
@@ -72,13 +75,15 @@ def encoded_terms(case: Case, most: int) -> Json:
     count = int((left > _DUST * max(float(strength.sum()), abs(terms.empty))).sum())
     kept = min(count, most)
     members = terms.members.cpu()[order[:kept]]
+    firing = terms.firing.double().cpu()[order]
     return {
         "words": -(-len(terms.names) // 32),
         "masks": _bytes(_packed(members), "<u4"),
         "or": _bytes(terms.is_or.cpu()[order[:kept]], "u1"),
         "effects": _bytes(effects[order[:kept]], "<f8"),
         "count": count,
-        "rest": float(strength[kept:].sum()),
+        "rest_mean": float((effects[order] * firing)[kept:].sum()),
+        "rest_error": float((strength * torch.maximum(firing, 1 - firing))[kept:].sum()),
         "curve": _curve(case.matching, kept),
     }
 

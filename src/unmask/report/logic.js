@@ -9,19 +9,39 @@ function numbers(text, Kind) {
 }
 
 function opened(row) {
+  const masks = numbers(row.masks, Uint32Array);
+  const or = numbers(row.or, Uint8Array);
+  const effects = numbers(row.effects, Float64Array);
   return {
     ...row,
     n: row.players.length,
     table: row.table === null ? null : numbers(row.table, Float64Array),
-    masks: numbers(row.masks, Uint32Array),
-    or: numbers(row.or, Uint8Array),
-    effects: numbers(row.effects, Float64Array),
+    masks,
+    or,
+    effects,
+    standingIn: standingIn(row, masks, or, effects),
     attributions: row.attributions.map((one) => ({
       ...one,
       values: numbers(one.values, Float64Array),
       pieces: one.pieces ? numbers(one.pieces, Float64Array) : null,
     })),
   };
+}
+
+// For each count of kept terms, what the others add on average over all masks: an AND of m players
+// fires on 2^-m of them, an OR on the rest.
+function standingIn(row, masks, or, effects) {
+  const sums = new Float64Array(effects.length + 1);
+  sums[effects.length] = row.rest_mean;
+  for (let term = effects.length - 1; term >= 0; term--) {
+    let members = 0;
+    for (let w = 0; w < row.words; w++) {
+      for (let bits = masks[term * row.words + w]; bits; bits &= bits - 1) members++;
+    }
+    const all = 2 ** -members;
+    sums[term] = sums[term + 1] + effects[term] * (or[term] ? 1 - all : all);
+  }
+  return sums;
 }
 
 function everyone(kase) {
@@ -55,7 +75,7 @@ function fires(kase, term, shown) {
 }
 
 function logicValue(kase, shown, keep) {
-  let sum = kase.empty;
+  let sum = kase.empty + kase.standingIn[keep];
   for (let term = 0; term < keep; term++) {
     if (fires(kase, term, shown)) sum += kase.effects[term];
   }

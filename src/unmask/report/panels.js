@@ -63,7 +63,7 @@ function termsPanel(kase, only, point) {
     list,
     el("div", { class: "buttons" }, more, every),
     kase.count > kept
-      ? el("p", { class: "remark" }, `${whole(kase.count)} terms in all. The ${whole(kept)} strongest are in this page; the others together add at most ${read(kase.rest)} to any value.`)
+      ? el("p", { class: "remark" }, `${whole(kase.count)} terms in all. The ${whole(kept)} strongest are in this page; the others stand in with their mean, which is off by at most ${read(kase.rest_error)} on any mask.`)
       : null,
   );
   return { node, rows, state };
@@ -183,7 +183,7 @@ function fidelityPanel(kase, keep) {
     at = Math.max(0, firstAtLeast(stops, count));
     slider.value = String(at);
     const text = count >= kept ? `all ${many(kept, "term")}` : `the ${many(count, "strongest term").replace("1 strongest terms", "1 strongest term")}`;
-    const reached = fidelity ? `, R² ${read(fidelity[at])}` : "";
+    const reached = fidelity && fidelity[at] !== null ? `, R² ${fidelity[at].toFixed(3).replace("-", "−")}` : "";
     out.textContent = `The logic uses ${text}${reached}`;
     slider.setAttribute("aria-valuetext", `${text}${reached}`);
     if (chart.redraw) chart.redraw();
@@ -192,7 +192,7 @@ function fidelityPanel(kase, keep) {
     "fidelity",
     "How many terms does it take?",
     howto(
-      "The curve says how much of the network's output over all masks the strongest terms alone explain (R²): 100 % is everything, 0 % is no better than a constant.",
+      "The curve says how much of the network's output over all masks the strongest terms explain (R²) while the others stand in with their mean: 100 % is everything, 0 % no better than a constant.",
       "Move the slider to keep fewer terms, and watch the logic's value change.",
     ),
     chart,
