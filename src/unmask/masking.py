@@ -231,11 +231,12 @@ def _blocks(
 
 
 def _cached_rows(x: Tensor) -> int:
-    """A batch whose inputs and first layers stay in a processor's cache.
+    """A batch whose inputs and first layers stay in a processor's cache, or that fills a GPU.
 
     It depends on the size of an input alone, not on a measurement: the last bit of a result may
     change with the batch, and the same call should give the same result.
     """
     # A token's id is one number here, but a vector of many inside the model.
-    rows = 2**18 // max(1, x.numel() * (1 if x.is_floating_point() else 64))
-    return min(2048, max(16, 1 << max(0, rows.bit_length() - 1)))
+    numbers = x.numel() * (1 if x.is_floating_point() else 64)
+    rows = max(1, (2**24 if x.is_cuda else 2**18) // max(1, numbers))
+    return min(2048, max(4, 1 << rows.bit_length() - 1))
