@@ -1,14 +1,19 @@
 """All 2^n values of a prediction and their Moebius transform, against a plain forward loop.
 
 The limit is a loop of `inference_mode` forward passes over 2^n inputs that are ready in memory,
-at the batch size that serves it best. Both contestants run on one thread, in turn, and the
-median ratio of processor times is printed; shapiq joins where it is installed.
+at the batch size that serves it best. Both contestants run on one thread, in turn. Where memory
+happens to lie moves the ratio of one process by a fifth, so several fresh processes are run: the
+median of their median ratios is printed, with the least and the largest. shapiq joins where it is
+installed.
 
     python benchmarks/values.py [--quick]
 """
 
 import argparse
+import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -49,25 +54,48 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--quick", action="store_true", help="fewer rounds, no peer")
-    quick = options.parse_args().quick
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
+def work() -> list[tuple[str, nn.Module, Players, tuple[int, ...]]]:
     image = (1, 28, 28)
-    work = [
+    return [
         ("MLP, n = 14", mlp(14), features(14), (14,)),
         ("MLP, n = 16", mlp(16), features(16), (16,)),
         ("LeNet, n = 12", lenet(), patches(image, (3, 4)), image),
     ]
-    print(f"{'work':<14} {'batch':>6} {'loop, ms':>9} {'ours, ms':>9} {'ratio':>6} {'shapiq':>7}")
-    for name, model, players, shape in work:
-        x, baseline = torch.randn(shape), torch.zeros(shape)
-        print(f"{name:<14} {compare(model, players, x, baseline, quick)}")
 
 
-def compare(model: nn.Module, players: Players, x: Tensor, baseline: Tensor, quick: bool) -> str:
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--quick", action="store_true", help="fewer processes and rounds, no peer")
+    options.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    given = options.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    if given.one is not None:
+        _, model, players, shape = work()[given.one]
+        found = compare(model, players, torch.randn(shape), torch.zeros(shape), given.quick)
+        print(json.dumps(found))
+        return
+    print(f"{'work':<14} {'batch':>6} {'loop, ms':>9} {'ours, ms':>9} {'ratio':>18} {'shapiq':>7}")
+    for number, (name, *_) in enumerate(work()):
+        runs = [fresh(number, given.quick) for _ in range(3 if given.quick else 9)]
+        batch, loop_ms, ours_ms, ratio, peer = (
+            statistics.median(column) for column in zip(*runs, strict=True)
+        )
+        ratios = sorted(run[3] for run in runs)
+        spread = f"{ratio:.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+        shown = f"{peer:.0f}" if peer else ""
+        print(f"{name:<14} {batch:>6.0f} {loop_ms:>9.1f} {ours_ms:>9.1f} {spread:>18} {shown:>7}")
+
+
+def fresh(number: int, quick: bool) -> list[float]:
+    """One comparison in a process of its own."""
+    command = [sys.executable, __file__, "--one", str(number), *(["--quick"] if quick else [])]
+    return json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+
+
+def compare(
+    model: nn.Module, players: Players, x: Tensor, baseline: Tensor, quick: bool
+) -> tuple[float, ...]:
     """Best batch, milliseconds of the loop and of ours, the ratio, and the peer's."""
     ready = torch.where(players.cover(coalitions(len(players.names))), x, baseline)
 
@@ -82,19 +110,19 @@ def compare(model: nn.Module, players: Players, x: Tensor, baseline: Tensor, qui
     pairs = [(limit(best), cpu_seconds(ours)) for _ in range(5 if quick else 31)]
     ratio = statistics.median(mine / theirs for theirs, mine in pairs)
     theirs, mine = (statistics.median(side) for side in zip(*pairs, strict=True))
-    peer = "" if quick else peer_ratio(model, players, x, baseline, theirs)
-    return f"{best:>6} {theirs * 1e3:>9.1f} {mine * 1e3:>9.1f} {ratio:>6.2f} {peer:>7}"
+    peer = 0.0 if quick else peer_ratio(model, players, x, baseline, theirs)
+    return best, theirs * 1e3, mine * 1e3, ratio, peer
 
 
 def peer_ratio(
     model: nn.Module, players: Players, x: Tensor, baseline: Tensor, limit: float
-) -> str:
+) -> float:
     """shapiq's exact Moebius transform of the same game, whose values it asks for in one call."""
     try:
         from shapiq import ExactComputer
         from shapiq.game import Game
     except ImportError:
-        return ""
+        return 0.0
     n = len(players.names)
     game = masked(log_odds(model, 1), x, players, baseline)
 
@@ -106,7 +134,7 @@ def peer_ratio(
             return game(torch.from_numpy(masks)).numpy()
 
     seconds = cpu_seconds(lambda: ExactComputer(n_players=n, game=Peer())("Moebius"))
-    return f"{seconds / limit:.0f}"
+    return seconds / limit
 
 
 if __name__ == "__main__":
