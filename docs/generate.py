@@ -5,6 +5,7 @@ python docs/generate.py --check   # fail where the README's table is not what wo
 """
 
 import inspect
+import re
 import sys
 from itertools import groupby
 from pathlib import Path
@@ -27,6 +28,8 @@ def main() -> None:
     pages.mkdir(exist_ok=True)
     for family, entries in families():
         (pages / f"{family}.md").write_text(page(family, entries), "utf-8")
+    links = [f"* [{family.capitalize()}]({family}.md)" for family, _ in families()]
+    (pages / "index.md").write_text("\n".join(["# Methods", "", *links, ""]), "utf-8")
 
 
 def families() -> list[tuple[str, list[catalogue.Entry]]]:
@@ -50,16 +53,34 @@ def with_table(text: str) -> str:
 def page(family: str, entries: list[catalogue.Entry]) -> str:
     parts = [f"# {family.capitalize()}", ""]
     for entry in entries:
-        signature = f"{entry.name}{inspect.signature(entry.call)}".replace("torch.Tensor", "Tensor")
-        parts += [f"## {entry.name}", "", entry.summary, ""]
-        if entry.formula:
-            parts += ["$$", entry.formula, "$$", ""]
+        parts += [f"## {entry.name}", "", text_of(entry), ""]
         picture = ROOT / "docs" / "pictures" / f"{entry.name}.png"
         if picture.exists():
             parts += [f"![{entry.name}](../pictures/{picture.name})", ""]
-        parts += ["```text", signature, "```", "", f"::: {entry.call.__module__}", ""]
         parts += ["```bibtex", *(catalogue.cite(key) for key in entry.papers), "```", ""]
     return "\n".join(parts)
+
+
+def text_of(entry: catalogue.Entry) -> str:
+    """The docstring as Markdown, with the signature after its first line."""
+    summary, _, rest = (inspect.getdoc(entry.call) or "").partition("\n")
+    rest = re.sub(r"((?:^ *>>>.*\n(?:^(?! *>>>)(?! *$).*\n?)*)+)", fenced, rest + "\n", flags=re.M)
+    rest = rest.replace("Example:\n", "")
+    before, _, arguments = rest.partition("Args:\n")
+    listed = re.sub(r"^    (\w+): ", r"\n* `\1`: ", arguments, flags=re.M)
+    listed = re.sub(r"^ {8}", "  ", listed, flags=re.M)
+    parameters = inspect.signature(entry.call).parameters.values()
+    shown = ", ".join(
+        parameter.name
+        if parameter.default is parameter.empty
+        else f"{parameter.name}={parameter.default!r}"
+        for parameter in parameters
+    )
+    return f"{summary}\n\n```python\n{entry.name}({shown})\n```\n{before}{listed}"
+
+
+def fenced(example: re.Match[str]) -> str:
+    return f"\n```python\n{inspect.cleandoc(example[0])}\n```\n"
 
 
 if __name__ == "__main__":
