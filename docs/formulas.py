@@ -24,4 +24,5 @@ def _with_formulas(text: str) -> str:
 def _mathml(formula: str, display: str) -> str:
     # A blank line or a line break would end the piece of HTML for Markdown.
     math = convert(" ".join(formula.split()), display=display).replace("\n", " ")
+    math = math.replace("&#x02216;", "&#x0005C;")  # few fonts have the sign of set difference
     return math if display == "block" else f"<span>{math}</span>"

@@ -1,5 +1,7 @@
 """Settings for all tests."""
 
+import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 # First calls are slow (imports, caches of BLAS), so no deadline; and the gate should give the same
@@ -13,3 +15,11 @@ settings.register_profile(
 )
 settings.register_profile("search", deadline=None, max_examples=500, print_blob=True)
 settings.load_profile("gate")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test marked gpu is skipped, not failed, where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="there is no CUDA device here"))
