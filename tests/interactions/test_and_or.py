@@ -1,5 +1,7 @@
 """The sparsest AND-OR terms, against linear programming, planted terms and bounds made by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from logics import l1, network_table, read, rebuilt, subsets, terms_table
 from strategies import NAMES, tabled, tables
-from unmask import Game
+from unmask import Game, Interactions
 from unmask.interactions.and_or import and_or, and_or_tables
 
 
@@ -44,6 +46,10 @@ def programme_optimum(
     )
     assert found.status == 0
     return float(found.fun)
+
+
+def weighted(terms: Interactions, weights: list[float]) -> float:
+    return float((terms.effects.abs() * torch.tensor(weights).double()[terms.order - 1]).sum())
 
 
 def planted(
@@ -105,8 +111,7 @@ def test_eight_players_agree_with_linear_programming_to_eight_digits(seed, setti
     else:
         best = programme_optimum(table, order_weights=weights)
         terms = and_or(tabled(table), order_weights=weights, precision=1e-9)
-        own = float((terms.effects.abs() * torch.tensor(weights)[terms.order - 1]).sum())
-        assert own == pytest.approx(best, rel=1e-8)
+        assert weighted(terms, weights) == pytest.approx(best, rel=1e-8)
         return
     assert l1(terms) == pytest.approx(best, rel=1e-8)
 
@@ -126,10 +131,27 @@ def test_games_whose_optimum_is_known(value, players, least):
     assert terms.gap <= 1e-6
 
 
-@pytest.mark.parametrize(("players", "count", "seed"), [(8, 5, 1), (8, 10, 1), (10, 10, 1)])
+@pytest.mark.parametrize("players", [4, 5, 6])
+@pytest.mark.parametrize("kind", ["parity", "whole numbers"])
+def test_many_equally_sparse_logics_end_in_one_of_no_more_terms_than_equations(players, kind):
+    if kind == "parity":
+        table = torch.tensor([len(s) % 2 for s in subsets(players)]).double()
+    else:
+        generator = torch.Generator().manual_seed(players)
+        table = torch.randint(-2, 3, (2**players,), generator=generator).double()
+    terms = and_or(tabled(table))
+    assert len(terms.effects) < 2**players
+    assert l1(terms) == pytest.approx(programme_optimum(table), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("players", "count", "seed"), [(8, 5, 1), (8, 10, 1), (8, 20, 2), (10, 10, 1), (10, 30, 1)]
+)
 def test_planted_terms_come_back(players, count, seed):
     table, truth = planted(players, count, seed)
-    found = read(and_or(tabled(table)))
+    terms = and_or(tabled(table))
+    assert terms.gap <= 1e-8
+    found = read(terms)
     assert found.keys() == truth.keys()
     assert max(abs(found[key] - truth[key]) for key in truth) < 1e-9
 
@@ -187,12 +209,59 @@ def test_weights_move_effects_away_from_the_orders_they_make_dear():
 
 
 def test_weights_that_fall_with_the_order_are_solved_too():
-    table = network_table(4)
-    table = torch.cat([table, table])  # the fifth player does nothing but make an order cheap
-    weights = [4.0, 2.0, 1.0, 0.5, 0.25]
+    # The third player never matters, but terms with it are cheaper: 6 in place of 14.
+    table = torch.tensor([2.0, 0.0, -1.0, 1.0] * 2).double()
+    weights = [10.0, 1.0, 1.0]
     terms = and_or(tabled(table), order_weights=weights, precision=1e-9)
-    own = float((terms.effects.abs() * torch.tensor(weights)[terms.order - 1]).sum())
-    assert own == pytest.approx(programme_optimum(table, order_weights=weights), rel=1e-7)
+    assert weighted(terms, weights) == pytest.approx(6, rel=1e-7)
+    assert programme_optimum(table, order_weights=weights) == pytest.approx(6)
+    assert programme_optimum(table[:4], order_weights=weights[:2]) == pytest.approx(14)
+    torch.testing.assert_close(rebuilt(terms), table)
+
+
+def test_a_player_that_hardly_matters_matters():
+    masks = [[place >> i & 1 for i in range(4)] for place in range(16)]
+    table = torch.tensor([1e3 * a + 1e-2 * (b or c) for a, b, c, _ in masks]).double()
+    terms = and_or(tabled(table))
+    torch.testing.assert_close(rebuilt(terms), table, rtol=0, atol=1e-10)
+    assert terms.members.any(0).tolist() == [True, True, True, False]
+
+
+@settings(max_examples=25)
+@given(
+    tables(2, 4),
+    st.lists(st.sampled_from([0.1, 1.0, 3.0]), min_size=4, max_size=4),
+    st.sampled_from([0.0, 0.1]),
+    st.sampled_from([1, 3, 50]),
+)
+def test_a_gap_left_early_bounds_the_weighted_sum(table, weights, tolerance, steps):
+    weights = weights[: len(table).bit_length() - 1]
+    noise = tolerance * float(abs(table[-1] - table[0]))
+    best = programme_optimum(table, noise=noise, order_weights=weights)
+    terms = and_or(
+        tabled(table), tolerance=tolerance, order_weights=weights, steps=steps, precision=0.3
+    )
+    own = weighted(terms, weights)
+    assert own * (1 - terms.gap) <= best * (1 + 1e-7) + 1e-9
+    assert own >= best * (1 - 1e-7) - 1e-9
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+@pytest.mark.parametrize("tolerance", [0.0, 0.03])
+def test_only_the_ratios_of_weights_count(factor, tolerance):
+    game = tabled(network_table(11))
+    plain = and_or(game, tolerance=tolerance)
+    terms = and_or(game, order_weights=[factor] * 11, tolerance=tolerance)
+    assert terms.gap == pytest.approx(plain.gap, rel=1e-3)
+    assert l1(terms) == pytest.approx(l1(plain), rel=1e-6)
+
+
+def test_weights_that_defeat_splitting_are_left_to_the_interior_point():
+    table, weights = network_table(6), [800.0, 850.0, 0.05, 1.0, 1.0, 1.0]
+    terms = and_or(tabled(table), order_weights=weights, precision=1e-2)
+    assert terms.gap <= 1e-2
+    best = programme_optimum(table, order_weights=weights)
+    assert weighted(terms, weights) == pytest.approx(best, rel=1e-2)
 
 
 @given(tables(2, 4), st.data())
@@ -261,6 +330,25 @@ def test_a_start_from_another_game_does_no_harm():
     torch.testing.assert_close(terms_table(terms), near.table(), rtol=0, atol=1e-10)
     assert terms.gap <= 1e-2
     assert l1(terms) == pytest.approx(l1(and_or(near)), rel=2e-2)
+
+
+def test_what_is_found_is_no_less_sparse_than_the_start():
+    game = tabled(network_table(11))
+    found = and_or(game, precision=1e-3)
+    hurried = and_or(game, steps=1)
+    again = and_or(game, steps=1, start=found)
+    assert l1(again) <= l1(found) * (1 + 1e-12) < 0.9 * l1(hurried)
+
+
+@pytest.mark.parametrize("factor", [float("nan"), 1e12, -1.0])
+@pytest.mark.parametrize("tolerance", [0.0, 0.03])
+def test_a_start_that_leads_astray_is_not_taken(factor, tolerance):
+    game = tabled(network_table(11))
+    begin = and_or(game)
+    begin = replace(begin, effects=begin.effects * factor)
+    plain = and_or(game, tolerance=tolerance)
+    terms = and_or(game, tolerance=tolerance, start=begin)
+    assert (terms.gap, l1(terms)) == (plain.gap, l1(plain))
 
 
 def test_fewer_steps_cost_sparsity_and_never_faithfulness():

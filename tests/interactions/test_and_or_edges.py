@@ -59,6 +59,8 @@ def test_what_makes_no_sense_is_refused():
         and_or_tables(torch.full((1, 4), float("inf")), ("a", "b"))
     with pytest.raises(ValueError, match=r"shape \(1, 8\)"):
         and_or_tables(torch.zeros(1, 8), ("a", "b"))
+    with pytest.raises((ValueError, TypeError)):
+        and_or_tables(torch.zeros(8), NAMES[:3])
     with pytest.raises(ValueError, match="2 tables but 1 starts"):
         and_or_tables(torch.zeros(2, 8), NAMES[:3], start=[and_or(game)])
     with pytest.raises(ValueError, match="the start is of"):

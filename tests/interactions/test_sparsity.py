@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from strategies import NAMES, games, tabled
 from unmask import Game, Interactions
 from unmask.interactions import and_interaction, sparsity, strengths
+from unmask.interactions.sparsity_bound import exponents
 from unmask.lattice import coalitions, sizes
 
 
@@ -188,14 +189,16 @@ def slow_constants(table, order):
     return p, delta, min(limits), bound
 
 
+@pytest.mark.parametrize("order", [2, 3])
 @pytest.mark.parametrize("seed", range(8))
-def test_the_constants_are_those_of_the_digits(seed):
-    n, order = 6, 3
+def test_the_constants_are_those_of_the_digits(seed, order):
+    n = 6
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.rand(2**n, generator=generator).double()
     size = sizes(n)
     effects = (uniform + 0.5) * (size == 1) + 1.6 * uniform * (size == 2)
-    effects = effects + 0.5 * (uniform - 0.5) * (size == 3)
+    if order == 3:
+        effects = effects + 0.5 * (uniform - 0.5) * (size == 3)
     masks = coalitions(n)
     table = torch.stack([effects[(masks <= mask).all(1)].sum() for mask in masks])
     game = tabled(table)
@@ -212,6 +215,25 @@ def test_the_constants_are_those_of_the_digits(seed):
     assert found.curves["bound"][:order].tolist() == pytest.approx(expected)
     if found.numbers["monotone"] and math.isfinite(found.numbers["p_all"]):
         assert delta <= limit + 1e-9
+
+
+def test_the_limit_where_the_upper_digits_sum_to_less_than_nothing():
+    # Of six players, 6, -30 and 33 in units of ubar(1), so p = log 9 / log 6 and its floor is 1.
+    # Upper digits 6, -30, 30; lower digits 0, 0, 3. Among three players the upper ones mix to
+    # 3 - 6 + 1.5 = -1.5, which is -1/20 of the largest, the lower ones to 3/20, or 1/60 of n^p = 9.
+    total = torch.tensor([6.0, -30.0, 33.0, 0.0, 0.0, 0.0]).double()
+    mean = torch.tensor([1.0, 0.0, -1.35, -1.4, 1.5, 9.0]).double()
+    found = exponents(total, mean, math.log(9, 6), 3)
+    assert found.delta == pytest.approx(math.log(30 / 9, 6))
+    assert found.limit == pytest.approx(math.log(1 / 3, 6))
+
+
+def test_the_limit_speaks_of_nearly_all_players():
+    # Upper digits 6 and -6, none lower. They mix to 1.6 among four players, 1 among five and 0
+    # among six; the 1.8 among three is not asked, as three is below 6 - 2.
+    total = torch.tensor([6.0, -6.0, 0.0, 0.0, 0.0, 0.0]).double()
+    found = exponents(total, torch.ones(6).double(), 1.0, 2)
+    assert found.limit == pytest.approx(math.log(6 / 1.6, 6))
 
 
 def test_what_lies_above_the_highest_order():
@@ -248,6 +270,12 @@ def test_only_what_is_salient_counts():
     )
     spread = float((table - table.mean()).square().sum())
     assert found.numbers["fidelity"] == pytest.approx(1 - 2 * 0.16 / spread)
+
+
+def test_the_strongest_are_salient_however_high_the_bar():
+    found = sparsity(of_size(3, lambda m: m), tau=1.0)
+    assert found.numbers["salient"] == 3
+    assert found.numbers["salient_dividends"] == 3
 
 
 def test_the_game_is_asked_once():

@@ -40,15 +40,17 @@ def and_or(
 
     An AND term acts when all of T is present, an OR term when any of T is; of a single player
     they are the same and count as AND. The terms reproduce v on all 2^n coalitions. Infinitely
-    many sets of terms do; this one is the sparsest in the sense of the L1 norm, and `gap` proves
-    it: no set of AND and OR terms of this game has an L1 norm below (1 - gap) times this one's.
-    Where several are equally sparse, which of them is returned is not determined.
+    many sets of terms do; sought is the sparsest in the sense of the L1 norm, and `gap` proves how
+    near this one comes: no set of AND and OR terms of this game has an L1 norm below (1 - gap)
+    times this one's. It need not have the least number of terms, and where several are equally
+    sparse, which of them is returned is not determined.
 
     With a `tolerance` the terms reproduce v + q instead, with a noise q that makes them fewer:
     |q| is at most the tolerance times |v(N) - v(empty)| on every coalition, and zero on the empty
     one. `universal_matching` says how large it became.
 
-    Terms that are exactly zero are left out, and a player that never matters is in no term.
+    Terms that are exactly zero are left out, and a player that never matters is in no term, unless
+    `order_weights` that fall with the order make terms with it the cheaper ones.
 
     Example:
         >>> game = Game(lambda masks: 3.0 * masks[:, 1:].any(1), ("tall", "red", "blue"))
@@ -62,11 +64,13 @@ def and_or(
         game: v, with few enough players for a table of 2^n values.
         tolerance: how far the terms may be off, as a share of |v(N) - v(empty)|.
         order_weights: positive factors of |I(T)| in the sum, per order |T|: n of them from order
-            1, n + 1 from order 0, or a function of the order. `gap` is then of the weighted sum.
+            1, n + 1 from order 0, or a function of the order. Their ratios matter; if they span
+            more than a hundredfold and there are over 10 players, the steps may not suffice. `gap`
+            is then of the weighted sum.
         precision: the gap at which to stop; None for 1e-6 up to 10 players and 1e-2 beyond.
         steps: iterations after which to stop in any case.
-        start: terms of a similar game with the same players, where splitting begins; as the bound
-            is found anew, it seldom saves more than a tenth of the time.
+        start: terms of a similar game with the same players, where splitting begins if they are of
+            use; as the bound is found anew, it seldom saves time.
     """
     table = game.table()
     return and_or_tables(
@@ -216,7 +220,7 @@ def _weights(order_weights: OrderWeights | None, players: int) -> Float[Tensor, 
             f"or {players + 1} from order 0, but is {given}. Give a small weight to an order you "
             "prefer, never zero."
         )
-    return weights
+    return weights / weights[1:].mean()  # only their ratios matter, and the solvers expect ones
 
 
 def _admit(
@@ -228,7 +232,7 @@ def _admit(
     start: Sequence[Interactions] | None,
 ) -> None:
     players = len(names)
-    if not 1 <= players <= LARGEST_TABLE or tables.shape[1] != 2**players:
+    if not 1 <= players <= LARGEST_TABLE or tables.shape[1:] != (2**players,):
         raise ValueError(
             f"A table of {players} players has 2^{players} values, at least one player and at most "
             f"{LARGEST_TABLE}, but the tables have the shape {tuple(tables.shape)}. Give one value "

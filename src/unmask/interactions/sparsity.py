@@ -41,7 +41,8 @@ def sparsity(
     $n^{p + \delta} / \tau$ rather than 2^n:
 
     $$
-    R(k) \le \frac{1}{\tau |\eta(k)|} \Bigl| \sum_{|T| = k} a(T) \Bigr|, \qquad
+    R(k) \le \frac{1}{\tau \max_S |a(S)|\, |\eta(k)|}
+            \Bigl| \sum_{|T| = k} a(T) \Bigr|, \qquad
     \eta(k) = \frac{\sum_{|T| = k} a(T)}{\sum_{|T| = k} |a(T)|}
     $$
 

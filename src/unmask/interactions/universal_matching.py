@@ -37,12 +37,12 @@ def universal_matching(
     $$
 
     The numbers are the error |v - v_hat| of all terms together: `largest_error` and `mean_error`
-    over the masks, and `largest_relative_error`, the largest as a share of the largest
-    |v - v(empty)|. The curves show how few of them do nearly as well: `terms` is k, `fidelity` the
-    R2 over the masks of the k terms of the largest spread sigma, beside `largest_error` and
-    `mean_error`. Terms that are left out stand in with their mean over all masks: their effect
-    times the share p of masks on which they fire (see `Interactions`). Where v is the same on all
-    masks, the fidelity is 1 without an error and 0 with one.
+    over the masks, and `largest_relative_error`, the largest as a share of the largest |v -
+    v(empty)|, where v(empty) is the `empty` of the terms. The curves show how few of them do nearly
+    as well: `terms` is k, `fidelity` the R2 over the masks of the k terms of the largest spread
+    sigma, beside `largest_error` and `mean_error`. Terms that are left out stand in with their mean
+    over all masks: their effect times the share p of masks on which they fire (see `Interactions`).
+    Where v is the same on all masks, the fidelity is 1 without an error and 0 with one.
 
     With more than 20 players, or where `samples` is given, masks are drawn at random, each player
     present half the time, and the errors are those on the draws; the largest of all may be larger.

@@ -46,10 +46,13 @@ def sparsest(
     best = Best(problem)
     every = torch.arange(len(values), device=values.device)
     best.offer_bound(every, problem.w.sign())  # tight where there is nothing to share
+    if start is not None:
+        best.offer(every, start)
     if precision is None:
         precision = 1e-6 if problem.players <= FEW else 1e-2
     limit = MANY_DIGITS if problem.players <= FEW else MANY_DIGITS / 100
-    if problem.players <= FEW + 2 and precision < limit:
+    inwards = problem.players <= FEW + 2 and precision < limit
+    if inwards:
         _inwards(best, precision, steps)
         start = best.y  # should a game have stopped short
     for tolerant in (False, True):
@@ -60,6 +63,8 @@ def sparsest(
             begin = None if start is None else start[rows]
             method(own.problem, own, precision=precision, steps=steps, start=begin)
             best.put(rows, own)
+    if not inwards and problem.players <= FEW:
+        _inwards(best, precision, steps)  # costs of very different sizes can defeat splitting
     return best
 
 

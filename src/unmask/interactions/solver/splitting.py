@@ -14,7 +14,7 @@ all logics that reproduce the game exactly is therefore: transform, scale, trans
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unmask.interactions.solver.programme import Best, Programme
@@ -55,7 +55,9 @@ def splitting(
     z = least_squares(problem)
     least = z.abs().mean((0, -1))
     if start is not None:
-        z = torch.stack([problem.and_terms(start), start])
+        z = torch.where(
+            nearer(problem, start, z[1]), torch.stack([problem.and_terms(start), start]), z
+        )
     cost = torch.stack([problem.and_cost, problem.or_cost])[:, None]
     shrink = THRESHOLD * least[:, None] * cost
     checks = check_points(steps)
@@ -91,6 +93,15 @@ def splitting(
 def least_squares(problem: Programme) -> Float[Tensor, "2 batch coalitions"]:
     """The exact terms of least sum of squares, x and y."""
     return _Exact(problem).project(torch.stack([torch.zeros_like(problem.w)] * 2))
+
+
+def nearer(
+    problem: Programme,
+    start: Float[Tensor, "batch coalitions"],
+    other: Float[Tensor, "batch coalitions"],
+) -> Bool[Tensor, "batch 1"]:
+    """Whether a given y is worth starting from: that of a game of another size leads far away."""
+    return (problem.cost(start) < problem.cost(other))[:, None]
 
 
 def check_points(steps: int) -> set[int]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unmask.interactions.solver.permutation_basis import InverseOfSum
 from unmask.interactions.solver.programme import DISJOINT, SIGNED, Best, Programme
-from unmask.interactions.solver.splitting import RELAXATION, check_points, least_squares
+from unmask.interactions.solver.splitting import RELAXATION, check_points, least_squares, nearer
 from unmask.lattice import transform
 
 RETUNED = (30, 100, 300, 1000, 3000)
@@ -40,7 +40,8 @@ def tolerant_splitting(
     graph = _Graph(problem, scales.ratio)
     z = graph.project(torch.stack([zero] * 3))
     if start is not None:
-        z = torch.stack([problem.and_terms(start), start, zero])
+        begin = torch.stack([problem.and_terms(start), start, zero])
+        z = torch.where(nearer(problem, start, z[1]), begin, z)
     wall = _wall(problem, scales)
     checks = check_points(steps)
     dual, origin, since = zero, z[0], 0
