@@ -32,7 +32,7 @@ def and_interaction(game: Game) -> Interactions:
     >>> and_interaction(both).effects
     tensor([0., 0., 3.], dtype=torch.float64)
     """
-    v = game.table().double()
+    v = game.table().detach().double()
     effects = transform(v - v[0], MOEBIUS)[1:]
     members = coalitions(len(game.names))[1:].to(v.device)
     return Interactions(

@@ -75,7 +75,7 @@ def interaction_indices(game: Game, *, index: str = "k-SII", order: int = 2) -> 
     _check(index, order)
     if index in _OF_SINGLES:
         order = 1
-    v = game.table().double()
+    v = game.table().detach().double()
     n = len(game.names)
     size = sizes(n).to(v.device)
     lattice = coalitions(n).to(v.device)

@@ -28,7 +28,7 @@ def or_interaction(game: Game) -> Interactions:
     >>> or_interaction(either).effects
     tensor([0., 0., 3.], dtype=torch.float64)
     """
-    v = game.table().double()
+    v = game.table().detach().double()
     effects = transform(v[0] - v, MOEBIUS @ MIRROR)[1:]
     members = coalitions(len(game.names))[1:].to(v.device)
     return Interactions(

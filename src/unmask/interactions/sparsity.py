@@ -77,7 +77,7 @@ def sparsity(
     """
     n = len(game.names)
     _check(tau, order, n)
-    v = game.table().double()
+    v = game.table().detach().double()
     if terms is None:
         terms = and_or(Game(game.value, game.names, lambda: v))
     elif terms.names != game.names:

@@ -32,7 +32,7 @@ def shapley_exact(game: Game) -> Attribution:
     >>> shapley_exact(glove).values
     tensor([[0.6667, 0.1667, 0.1667]], dtype=torch.float64)
     """
-    v = game.table().double()
+    v = game.table().detach().double()
     change = v - v[0]
     n = len(game.names)
     size = sizes(n).to(v.device)
