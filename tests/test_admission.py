@@ -1,5 +1,6 @@
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -85,3 +86,9 @@ def test_gradients_ask_for_real_inputs():
             differentiable(empty)
     with pytest.raises(ValueError, match="nan at index"):
         differentiable(torch.tensor([[torch.nan]]))
+
+
+def test_an_array_is_no_tensor():
+    """Under test the type checker may come first; it says the same in its own words."""
+    with pytest.raises(TypeError, match=r"must be a tensor, but is a ndarray|Type-check error"):
+        finite("The input", np.zeros((2, 3), dtype=np.float32))  # type: ignore[arg-type]

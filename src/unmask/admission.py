@@ -9,7 +9,12 @@ _DROPOUT = (nn.modules.dropout._DropoutNd,)
 
 
 def finite(what: str, x: Tensor) -> None:
-    """Refuse NaN and infinity, and say where the first one stands."""
+    """Refuse what is no tensor, NaN and infinity, and say where the first one stands."""
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"{what} must be a tensor, but is a {type(x).__name__}. "
+            "Convert it with torch.as_tensor(x), in the dtype of the model."
+        )
     if not x.is_floating_point():
         return
     bad = ~x.isfinite()
@@ -82,6 +87,7 @@ def baseline_for(x: Tensor, baseline: Tensor) -> Tensor:
 
 def differentiable(x: Tensor) -> None:
     """Refuse inputs that have no gradient, such as token ids, and empty or broken batches."""
+    finite("The input", x)
     if not x.is_floating_point():
         raise TypeError(
             f"A gradient needs an input of real numbers, but x holds {x.dtype}. For token ids, "
@@ -93,4 +99,3 @@ def differentiable(x: Tensor) -> None:
             f"The batch is empty: x has shape {tuple(x.shape)}. Give at least one input, with "
             "the batch as the first axis."
         )
-    finite("The input", x)

@@ -44,7 +44,7 @@ class Game:
         if n > LARGEST_TABLE:
             raise ValueError(
                 f"{n} players have 2^{n} coalitions; at most {LARGEST_TABLE} players fit a table. "
-                "Group the players, or use large_n."
+                "Group the players into fewer, larger parts."
             )
         if self.everything is None:
             return self(coalitions(n))

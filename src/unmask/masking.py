@@ -40,6 +40,7 @@ def masked(
         batch_size: inputs in one call of the model; by default what a processor's cache holds.
             Where a GPU's memory runs out the batch is halved and the work goes on.
     """
+    admission.finite("The input", x)
     if x.shape != players.owner.shape:
         raise ValueError(
             f"The players label positions of shape {tuple(players.owner.shape)}, but x has shape "

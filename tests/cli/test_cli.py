@@ -164,11 +164,58 @@ def test_names_of_the_user_cannot_steer_the_terminal(here):
     assert "\x1b" not in done.output
 
 
-@pytest.mark.parametrize("words", [["explian"], ["explain"], ["explain", "m", "--rwo", "1"]])
-def test_wrong_usage_gives_exit_code_two(here, words):
-    done = typed(*words)
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["explian"], "No such command 'explian'. Did you mean 'explain'? See"),
+        (["explain"], "Missing argument 'model'. See `unmask explain --help`."),
+        (["explain", "m", "--rwo", "1"], "No such option: --rwo"),
+        (["explain", "m", "--row", "x"], "Invalid value for '--row'"),
+    ],
+)
+def test_wrong_usage_gives_one_line_and_exit_code_two(here, capsys, words, said):
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"unmask: {said}")
+    assert err.count("\n") == 1
+
+
+def test_no_words_at_all_show_the_help(capsys):
+    with pytest.raises(SystemExit):
+        main([])
+    assert "explain" in capsys.readouterr().out
+
+
+def test_a_wish_that_cannot_be_fulfilled_makes_no_folder(here):
+    for wish in (["--target", "3"], ["--target", "nobody"], ["--grid", "2x2"]):
+        done = typed("explain", "m.pt2", "t.csv", "--label", "y", *wish)
+        assert done.exit_code == 2
+        assert done.stderr.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+def test_an_error_of_the_system_says_what_to_do(here):
+    done = typed("explain", "m.pt2", "t.csv", "--label", "y", "--out", "/proc/nowhere")
     assert done.exit_code == 2
-    assert "Traceback" not in done.output
+    assert done.stderr.startswith("unmask: '/proc/nowhere' cannot be used: ")
+    assert done.stderr.endswith(". Check the path.\n")
+
+
+def test_a_run_whose_terms_all_failed_has_no_page_and_exit_code_one(here, monkeypatch):
+    def broken(*given, **options):
+        raise RuntimeError("no terms today")
+
+    assert typed("explain", "m.pt2", "t.csv", "--label", "y", "--out", "out").exit_code == 0
+    monkeypatch.setattr("unmask.run.explainer.catalogue.fill", broken)
+    monkeypatch.setattr("unmask.run.explainer.and_or_tables", broken)
+    done = typed("run", "out/plan.toml", "--out", "again")
+    assert done.exit_code == 1
+    assert "no terms today" in done.output
+    assert "Page:" not in done.output
+    assert done.stderr == ""
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(here):

@@ -9,6 +9,7 @@ import torch
 from run.runs import files_of, plan_for
 from run.tiny import rows, write_exported
 from unmask.run import Choice, execute, read_run
+from unmask.store import load, save
 
 
 @pytest.mark.parametrize(
@@ -84,3 +85,42 @@ def test_folders_that_are_no_runs(tmp_path):
         read_run(tmp_path / "none")
     with pytest.raises(ValueError, match=r"it holds no plan\.toml, but nothing"):
         read_run(tmp_path)
+
+
+def test_a_result_of_another_kind_or_another_game_is_refused(tmp_path):
+    execute(plan_for(tmp_path, rows(2)), tmp_path / "out")
+    place = tmp_path / "out" / "inputs" / "00000"
+    shutil.move(place / "and_or", tmp_path / "kept")
+    shutil.copytree(place / "shapley_exact", place / "and_or")
+    with pytest.raises(ValueError, match="kind Attribution, which and_or does not give"):
+        read_run(tmp_path / "out")
+    shutil.rmtree(place / "and_or")
+    terms = load(tmp_path / "kept")
+    save(replace(terms, names=("a", "b", "c", "d")), place / "and_or")
+    with pytest.raises(ValueError, match="terms of other players"):
+        execute(plan_for(tmp_path, rows(2)), tmp_path / "out")
+
+
+def test_an_input_in_the_place_of_another_is_refused(tmp_path):
+    execute(plan_for(tmp_path, rows(2)), tmp_path / "out")
+    inputs = tmp_path / "out" / "inputs"
+    shutil.rmtree(inputs / "00000" / "entry")
+    shutil.copytree(inputs / "00001" / "entry", inputs / "00000" / "entry")
+    with pytest.raises(ValueError, match="holds input 1, not 0"):
+        read_run(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["run.json", "inputs/00001/entry/entry.json"])
+def test_endless_nesting_is_a_broken_file(tmp_path, name):
+    execute(plan_for(tmp_path, rows(2)), tmp_path / "out")
+    (tmp_path / "out" / name).write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="cut short or foreign"):
+        read_run(tmp_path / "out")
+
+
+def test_a_folder_in_the_place_of_the_record_is_told(tmp_path):
+    execute(plan_for(tmp_path, rows(2)), tmp_path / "out")
+    (tmp_path / "out" / "run.json").unlink()
+    (tmp_path / "out" / "run.json").mkdir()
+    with pytest.raises(ValueError, match="is no record of a run"):
+        read_run(tmp_path / "out")

@@ -12,6 +12,7 @@ from run.tiny import perceptron, rows, write_csv, write_exported
 from unmask.lattice import coalitions
 from unmask.results import Attribution, Interactions, Measurement
 from unmask.run import Choice, Failure, Source, execute, plan_text, read_run
+from unmask.run.choices.ways import check_choices
 from unmask.store.parquet import read_columns
 
 
@@ -232,3 +233,46 @@ def test_a_model_that_works_in_place_is_explained_like_any_other(tmp_path, monke
         torch.testing.assert_close(plain.entry.x, x)
         assert place.entry.probability == plain.entry.probability
         assert torch.equal(place.entry.table, plain.entry.table)
+
+
+def test_a_truth_that_no_prediction_can_equal_is_called_neither_right_nor_wrong(tmp_path):
+    plan = plan_for(tmp_path, rows(3))
+    write_csv(tmp_path / "t.csv", rows(3), NAMES, {"y": ["cat", "2.0", "class 1"]})
+    execute(plan, tmp_path / "out")
+    entries = [one.entry for one in read_run(tmp_path / "out").explained]
+    assert [entry.truth for entry in entries] == [None, "class 2", "class 1"]
+    assert [entry.title for entry in entries] == ["row 0 (truth cat)", "row 1", "row 2"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "wanted"),
+    [
+        ({"score": Choice("log_odds", {"target": True})}, "a whole number or a text"),
+        ({"score": Choice("log_odds", {"target": 1.5})}, "a whole number or a text"),
+        ({"score": Choice("log_odds", {"target": (1,)})}, "a whole number or a text"),
+        ({"score": Choice("output", {"target": "dog"})}, "a whole number"),
+        ({"baseline": Choice("constant", {"value": "grey"})}, "a number"),
+        ({"players": Choice("words", {"most": "all"})}, "a whole number"),
+    ],
+)
+def test_a_choice_of_the_wrong_kind_is_refused_before_anything_is_made(tmp_path, choice, wanted):
+    with pytest.raises(ValueError, match=f"The option .* Give {wanted}"):
+        execute(plan_for(tmp_path, rows(1), **choice), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_whole_number_will_do_for_a_number(tmp_path):
+    check_choices(plan_for(tmp_path, rows(1), baseline=Choice("constant", {"value": 1})))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "wanted"),
+    [("tolerance", "x", "a number"), ("tolerance", True, "a number"), ("steps", "9", "a number")],
+)
+def test_an_option_of_the_wrong_kind_is_refused_before_anything_is_made(
+    tmp_path, option, value, wanted
+):
+    plan = plan_for(tmp_path, rows(1), methods={"and_or": {option: value}})
+    with pytest.raises(ValueError, match=f"The option '{option}' .* Give {wanted}"):
+        execute(plan, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -207,3 +207,28 @@ def test_opening_imports_no_heavy_guest():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_module_or_function_that_exits_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "unmask_test_exits.py").write_text("import sys\nsys.exit(3)\n")
+    (tmp_path / "unmask_test_leaves.py").write_text("def net():\n    raise SystemExit('bye')\n")
+    with pytest.raises(ValueError, match="does not import: SystemExit: 3"):
+        open_model("unmask_test_exits:net")
+    with pytest.raises(ValueError, match="raised SystemExit: bye"):
+        open_model("unmask_test_leaves:net")
+
+
+@pytest.mark.parametrize("name", ["nets.py:mlp", "./nets:mlp", "./nets.py:mlp"])
+def test_a_file_given_for_a_module_is_told_how_to_write_it(name):
+    with pytest.raises(ValueError, match=r"Write it with dots: nets:mlp\."):
+        open_model(name)
+
+
+def test_a_program_that_does_not_load_writes_no_log(tmp_path, caplog, capfd):
+    torch.save(perceptron().state_dict(), tmp_path / "weights.pt2")
+    with pytest.raises(ValueError, match=r"is no program that torch\.export can load") as raised:
+        open_model(str(tmp_path / "weights.pt2"))
+    assert "warnings above" not in str(raised.value)
+    assert caplog.text + capfd.readouterr().err == ""

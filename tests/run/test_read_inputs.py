@@ -261,3 +261,34 @@ def test_labels_read_as_classes_where_they_are_numbers_of_classes():
         ("inf", "inf"),
     ]:
         assert named(label, classes) == read_as
+
+
+def test_numbers_are_not_cut_to_the_ids_of_tokens(tmp_path):
+    write_csv(tmp_path / "t.csv", torch.tensor([[1.0, 2.5]]), ("a", "b"), {})
+    np.save(tmp_path / "x.npy", np.array([[1.0, 2.5]]))
+    for name in ("t.csv", "x.npy"):
+        with pytest.raises(ValueError, match=r"takes whole numbers.* holds 2\.5\. Give"):
+            read(tmp_path / name, dtype=torch.int64)
+    np.save(tmp_path / "x.npy", np.array([[1.0, 2.0]]))
+    found = read(tmp_path / "x.npy", dtype=torch.int64).inputs[0]
+    assert found.dtype == torch.int64
+    assert found.tolist() == [1, 2]
+
+
+def test_a_column_without_a_name_is_numbered(tmp_path):
+    (tmp_path / "t.csv").write_text(",b, \n1,2,3\n")
+    assert read(tmp_path / "t.csv").columns == ("column 1", "b", "column 3")
+
+
+def test_a_cell_may_hold_any_kind_of_line_break(tmp_path):
+    (tmp_path / "t.csv").write_text('a,y\n1,"one\u2028two\x0cthree"\n', "utf-8")
+    assert read(tmp_path / "t.csv", "y").truths == ["one\u2028two\x0cthree"]
+
+
+def test_a_label_or_size_that_would_say_nothing_is_refused(tmp_path):
+    write_picture(tmp_path / "p.png", 8, 8)
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="has no column 'y': only tables"):
+        read(tmp_path / "p.png", "y")
+    with pytest.raises(ValueError, match="holds no pictures, so it has no size"):
+        read(tmp_path / "t.csv", size=(8, 8))

@@ -207,9 +207,8 @@ def test_targets_by_name_and_number(tmp_path):
         assert reading.target == 1
         assert reading.score.name == "log-odds of dog"
     for target, said in [("dig", "no class 'dig'. The nearest name is 'dog'"), (3, "out of range")]:
-        found, _, material = suggested(opened, source, target=target)
         with pytest.raises(ValueError, match=said):
-            subject(Scene(opened, material, 0), found.plan)
+            suggested(opened, source, target=target)
 
 
 def test_a_model_that_fails_on_everything_is_told_at_once(tmp_path):
@@ -222,3 +221,32 @@ def test_a_model_that_fails_on_everything_is_told_at_once(tmp_path):
 def test_unknown_players(tmp_path):
     with pytest.raises(ValueError, match="The players 'pixels' are unknown"):
         suggested(perceptron(), table(tmp_path, rows(3), NAMES), players="pixels")
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        ({"grid": (2, 2)}, r"the shape \(4,\). Leave out --grid"),
+        ({"players": "patches"}, "Patches cut a picture"),
+        ({"players": "words"}, "are not read from text"),
+        ({"target": 3}, "Class 3 is out of range"),
+    ],
+)
+def test_a_wish_that_a_table_cannot_fulfil_is_refused_at_once(tmp_path, wishes, said):
+    with pytest.raises(ValueError, match=said):
+        suggested(perceptron(), table(tmp_path, rows(3), NAMES), **wishes)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        ({"grid": (5, 5)}, "These are 25 players, and only 20 fit"),
+        ({"players": "features"}, r"columns of a table, but the input has the shape \(3, 8, 8\)"),
+        ({"players": "tokens"}, r"players are tokens, but the input has the shape \(3, 8, 8\)"),
+    ],
+)
+def test_a_wish_that_a_picture_cannot_fulfil_is_refused_at_once(tmp_path, wishes, said):
+    write_picture(tmp_path / "p.png", 8, 8)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2)).eval()
+    with pytest.raises(ValueError, match=said):
+        suggested(model, Source(file=str(tmp_path / "p.png")), **wishes)

@@ -22,19 +22,23 @@ def told() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _say("Interrupted. What is finished is kept: the same command goes on from here.")
+        told_as_line("Interrupted. What is finished is kept: the same command goes on from here.")
         raise typer.Exit(INTERRUPTED) from None
     except (typer.Exit, typer.Abort, typer.TyperException):
         raise
     except Exception as error:
         if DEBUG.get():
             raise
-        _say(_line(error))
+        told_as_line(_line(error))
         raise typer.Exit(_code(error)) from None
 
 
 def _line(error: Exception) -> str:
     text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"'{error.filename}' cannot be used: {error.strerror}. {_advice(error)}"
+    if isinstance(error, OSError) and text.startswith("[Errno"):
+        return f"The output could not be written: {error.strerror}. {_advice(error)}"
     if isinstance(error, ValueError | TypeError | OSError) and text:
         return text
     return (
@@ -43,13 +47,26 @@ def _line(error: Exception) -> str:
     )
 
 
+def _advice(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Choose another one, or change its permissions."
+    if error.errno in _NO_ROOM:
+        return "Free some space, or write to another disk."
+    return "Check the path."
+
+
 def _code(error: Exception) -> int:
     if isinstance(error, OSError):
         return UNEXPLAINED if error.errno in _NO_ROOM else BAD_INPUT
     return BAD_INPUT if isinstance(error, ValueError | TypeError) else UNEXPLAINED
 
 
-def _say(line: str) -> None:
+def told_as_line(line: str) -> None:
+    """Write one line to stderr.
+
+    Args:
+        line: what to say.
+    """
     print(f"unmask: {printable(line)}", file=sys.stderr)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from unmask.cli.demo import demo
-from unmask.cli.errors import DEBUG
+from unmask.cli.errors import DEBUG, UNEXPLAINED, told_as_line
 from unmask.cli.explain import explain
 from unmask.cli.methods import cite, methods, show
 from unmask.cli.report import report
@@ -58,7 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if "--debug" in given:
         given = ["--debug", *(part for part in given if part != "--debug")]
-    app(given, prog_name="unmask")
+    try:
+        code = app(given, prog_name="unmask", standalone_mode=False)
+    except typer.TyperException as error:
+        if not error.format_message():  # no command at all: the help has been shown
+            sys.exit(error.exit_code)
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "unmask"
+        text = error.format_message()
+        told_as_line(f"{text}{'' if text.endswith(('.', '?')) else '.'} See `{path} --help`.")
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(UNEXPLAINED)
+    sys.exit(code or 0)
 
 
 if __name__ == "__main__":

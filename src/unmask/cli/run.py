@@ -94,11 +94,11 @@ def page_of(folder: Path, page: Path) -> Path | None:
         page: where to write it.
     """
     from unmask.report import build
-    from unmask.report.from_run import TERMS, cases
+    from unmask.report.from_run import cases, has_terms
     from unmask.run import read_run
 
     found = read_run(folder)
-    if found.explained and not any(name in found.plan.methods for name in TERMS):
+    if found.explained and not any(map(has_terms, found.explained)):
         return None
     return build(
         cases(folder), page, title=f"What {found.plan.model} knows", notes=found.header.notes

@@ -33,11 +33,19 @@ def cases(folder: str | Path) -> tuple[Case, ...]:
     return tuple(shown)
 
 
+def has_terms(explained: Explained) -> bool:
+    """Whether the page can show an input."""
+    return _terms(explained) is not None
+
+
+def _terms(explained: Explained) -> Interactions | None:
+    found = map(explained.results.get, TERMS)
+    return next((terms for terms in found if isinstance(terms, Interactions)), None)
+
+
 def _case(explained: Explained) -> Case | None:
     entry, results = explained.entry, explained.results
-    terms = next(
-        (found for name in TERMS if isinstance(found := results.get(name), Interactions)), None
-    )
+    terms = _terms(explained)
     if terms is None:
         return None
     title, prediction, truth = entry.title, entry.prediction, entry.truth

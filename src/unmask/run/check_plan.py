@@ -34,6 +34,7 @@ def checked_methods(plan: Plan) -> Mapping[str, Method]:
                 raise ValueError(
                     f"The method {name!r} has no option {option!r}. {nearest(option, allowed)}"
                 )
+            _refuse_kind(name, option, options[option], method.options.get(option))
         lacking = [need for need in method.needs if need not in (*SUPPLIES, *options)]
         if lacking:
             raise ValueError(
@@ -41,3 +42,19 @@ def checked_methods(plan: Plan) -> Mapping[str, Method]:
                 "Leave it out of the plan and call it from Python."
             )
     return {name: known[name] for name in plan.methods}
+
+
+def _refuse_kind(method: str, option: str, value: object, default: object) -> None:
+    """A text for a number, or a number for a text."""
+    for kinds, wanted in (
+        ((bool,), "true or false"),
+        ((int, float), "a number"),
+        ((str,), "a text"),
+    ):
+        if isinstance(default, kinds):
+            if isinstance(value, bool) == (bool in kinds) and isinstance(value, kinds):
+                return
+            raise ValueError(
+                f"The option {option!r} of the method {method!r} is {value!r}. "
+                f"Give {wanted}, such as {default!r}."
+            )

@@ -110,7 +110,10 @@ def load_entry(path: Path) -> Entry:
         if words["format"] != FORMAT or words["version"] != 1:
             raise ValueError(f"it is of the kind {words['format']!r}, {words['version']!r}")
         entry = _entry(words, tensors)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, IndexError, RecursionError),
+        SafetensorError,
+    ) as error:
         what = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else error
         raise ValueError(
             f"'{path}' holds no sound input of a run ({what}): a file is missing, cut short or "

@@ -16,13 +16,14 @@ from unmask.results import Interactions, Result
 from unmask.run.choices.choose_score import SCORES, Reading
 from unmask.run.choices.scene import Scene
 from unmask.run.choices.subject import Subject, subject
-from unmask.run.entry import Entry, load_entry, save_entry
+from unmask.run.entry import Entry, save_entry
 from unmask.run.folder import Failure, RunFolder
 from unmask.run.inputs.material import Material
+from unmask.run.kept import kept_entry, kept_result
 from unmask.run.models.opened import Opened
 from unmask.run.plan import Plan
 from unmask.score import Score
-from unmask.store import load, save
+from unmask.store import save
 
 TOGETHER = "and_or"
 """The method whose results for many inputs are sought at once."""
@@ -104,7 +105,7 @@ class Explainer:
     def _entry(self, number: int) -> Entry | None:
         place = self.run.entry(number)
         if place.exists():
-            return load_entry(place)
+            return kept_entry(self.run, number)
         entry = self._attempt(number, None, lambda: self._tabulated(number))
         if entry is not None:
             save_entry(entry, place)
@@ -118,7 +119,7 @@ class Explainer:
         reading = made.reading
         return Entry(
             number=number,
-            title=self.material.titles[number],
+            title=self._title(number, reading),
             prediction=reading.prediction,
             probability=reading.probability,
             truth=self._truth(number, reading),
@@ -134,10 +135,22 @@ class Explainer:
     def _truth(self, number: int, reading: Reading) -> str | None:
         """The truth in the words of the prediction, so that the two can be compared."""
         truth = self.material.truths[number]
-        if truth is None or reading.probability is None or self.opened.classes:
+        if truth is None or not self._comparable(truth, reading):
+            return None
+        if reading.probability is None or self.opened.classes:
             return truth
-        whole = truth.strip().removesuffix(".0")
-        return f"class {int(whole)}" if whole.isdecimal() else truth
+        return f"class {int(_number(truth))}"
+
+    def _title(self, number: int, reading: Reading) -> str:
+        """How the input is called; a truth that no prediction can be compared with stands here."""
+        title, truth = self.material.titles[number], self.material.truths[number]
+        lone = truth is not None and not self._comparable(truth, reading)
+        return f"{title} (truth {truth})" if lone else title
+
+    def _comparable(self, truth: str, reading: Reading) -> bool:
+        """Whether the truth speaks of classes as the prediction does: by name, or by number."""
+        named = reading.probability is None or bool(self.opened.classes)
+        return named or _number(truth).isdecimal()
 
     def _table(self, number: int, made: Subject) -> Tensor:
         rows = 2 ** min(len(made.players.names), LARGEST_TABLE)
@@ -200,7 +213,7 @@ class Explainer:
         for name in [*(name for name in self.methods if name not in later), *later]:
             place = self.run.result(number, name)
             if place.exists():
-                result = load(place)
+                result = kept_result(self.run, entry, name)
             else:
                 self._tell(number, name, 0)
                 made = self._attempt(number, name, lambda n=name, t=terms: self._call(n, entry, t))
@@ -260,3 +273,8 @@ class Explainer:
         if self.listen is not None:
             title = self.material.titles[number]
             self.listen(Step(self.done + part, self.total, title, what))
+
+
+def _number(truth: str) -> str:
+    """The digits of a class that is given as 2, 2.0 or class 2."""
+    return truth.strip().removeprefix("class ").removesuffix(".0")

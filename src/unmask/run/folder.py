@@ -115,7 +115,7 @@ class RunFolder:
             if not isinstance(words, dict):
                 raise ValueError("it is no table of JSON")
             return _header(words)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             what = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else error
             raise ValueError(
                 f"'{file}' is no record of a run ({what}): it is cut short or foreign. "

@@ -13,5 +13,5 @@ def nearest(word: str, words: Iterable[str]) -> str:
     if close:
         return f"The nearest names are {', '.join(map(repr, close))}."
     if len(known) > 12:
-        return "None of the names is near it."
+        return f"No name is near it; among them are {', '.join(map(repr, known[:6]))}."
     return f"Choose from {', '.join(map(repr, known))}." if known else "It takes none."

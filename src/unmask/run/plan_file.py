@@ -41,7 +41,7 @@ def parsed(text: str) -> Plan:
     """The plan that a TOML text describes."""
     try:
         raw = _frozen(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(
             f"This is not TOML: {error}. Mend that place; strings need quotation marks."
         ) from None

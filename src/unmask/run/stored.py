@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unmask.results import Result
-from unmask.run.entry import Entry, load_entry
+from unmask.run.entry import Entry
 from unmask.run.folder import Failure, Header, RunFolder
+from unmask.run.kept import kept_entry, kept_result
 from unmask.run.plan import Plan
-from unmask.store import load
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ def read_run(folder: str | Path) -> Stored:
                     "finished. Repeat it with `unmask run`: the other inputs stay."
                 )
             continue
-        results = {}
+        entry, results = kept_entry(run, number), {}
         for method in plan.methods:
             place = run.result(number, method)
             if place.parent == run.entry(number).parent and place.exists():
-                results[method] = load(place)
-        explained.append(Explained(load_entry(run.entry(number)), results))
+                results[method] = kept_result(run, entry, method)
+        explained.append(Explained(entry, results))
     return Stored(plan, header, tuple(explained), header.failures)

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from unmask import baselines
 from unmask.run.choices.scene import Scene
-from unmask.run.nearest import nearest
 from unmask.run.plan import OWN
 
 
@@ -53,13 +52,7 @@ def _token(scene: Scene, *, id: int) -> Tensor:
 
 
 def _given(scene: Scene) -> Tensor:
-    exhibit = scene.opened.exhibit
-    if exhibit is None or scene.material.kind != "given":
-        raise ValueError(
-            f"The baseline is {OWN!r}, but these inputs bring no baseline along. "
-            f"{nearest(OWN, [name for name in BASELINES if name != OWN])}"
-        )
-    return exhibit.baseline(scene.number)
+    return scene.brought("baseline", BASELINES).baseline(scene.number)
 
 
 BASELINES: Mapping[str, Callable[..., Tensor]] = {

@@ -60,6 +60,11 @@ def _words(scene: Scene, score: Score, baseline: Tensor, *, most: int | None = N
 
 
 def _tokens(scene: Scene, score: Score, baseline: Tensor, *, most: int | None = None) -> Players:
+    if scene.x.ndim != 1:
+        raise ValueError(
+            f"The players are tokens, but the input has the shape {tuple(scene.x.shape)}. "
+            "Use patches for pictures."
+        )
     if scene.sentence is None:
         everyone = makers.tokens(len(scene.x))
     else:
@@ -76,13 +81,7 @@ def _channels(scene: Scene, score: Score, baseline: Tensor) -> Players:
 
 
 def _given(scene: Scene, score: Score, baseline: Tensor) -> Players:
-    exhibit = scene.opened.exhibit
-    if exhibit is None or scene.material.kind != "given":
-        raise ValueError(
-            f"The players are {OWN!r}, but these inputs bring no players along. "
-            f"{nearest(OWN, [name for name in PLAYERS if name != OWN])}"
-        )
-    return exhibit.players(scene.number)
+    return scene.brought("players", PLAYERS).players(scene.number)
 
 
 PLAYERS: Mapping[str, Callable[..., Players]] = {

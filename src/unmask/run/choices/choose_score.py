@@ -73,12 +73,7 @@ def _output(scene: Scene, *, target: int = 0) -> Reading:
 
 
 def _given(scene: Scene, *, target: int | str = PREDICTED) -> Reading:
-    exhibit = scene.opened.exhibit
-    if exhibit is None:
-        raise ValueError(
-            f"The score is {OWN!r}, but this model brings no score along. "
-            f"{nearest(OWN, [name for name in SCORES if name != OWN])}"
-        )
+    exhibit = scene.brought("score", SCORES, with_input=False)
     return _of_class(scene, exhibit.score, "", target, "logits")
 
 

@@ -1,5 +1,6 @@
 """One input among others, with the model that reads it: what choices look at."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,9 @@ from unmask.admission import finite
 from unmask.run.inputs.material import Material
 from unmask.run.models.opened import Opened
 from unmask.run.models.sentence import Sentence
+from unmask.run.nearest import nearest
+from unmask.run.plan import OWN
+from unmask.zoo import Exhibit
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,22 @@ class Scene:
     def sentence(self) -> Sentence | None:
         """The input as a text, if it is one."""
         return self.material.sentences[self.number] if self.material.sentences else None
+
+    def brought(self, what: str, ways: Iterable[str], *, with_input: bool = True) -> Exhibit:
+        """The exhibit that brings score, players or baseline along.
+
+        Args:
+            what: is looked for.
+            ways: the other ways to it, by name.
+            with_input: whether it comes with the exhibit's own inputs only.
+        """
+        exhibit = self.opened.exhibit
+        if exhibit is None or (with_input and self.material.kind != "given"):
+            raise ValueError(
+                f"The choice of {what} is {OWN!r}, but this {'input' if with_input else 'model'} "
+                f"brings no {what} along. {nearest(OWN, [way for way in ways if way != OWN])}"
+            )
+        return exhibit
 
     def output(self) -> Float[Tensor, " classes"]:
         """What the model says of the input; of a language model, of the next token."""

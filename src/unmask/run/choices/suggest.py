@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unmask.game import LARGEST_TABLE
 from unmask.players import features
 from unmask.run.choices.choose_baseline import BASELINES
 from unmask.run.choices.choose_players import PLAYERS, alone, strongest
 from unmask.run.choices.choose_score import PREDICTED, SCORES
 from unmask.run.choices.scene import Scene
+from unmask.run.choices.subject import subject
 from unmask.run.inputs.material import Material, chosen
 from unmask.run.models.opened import Opened
 from unmask.run.plan import OWN, Choice, Plan, Source
@@ -94,6 +96,7 @@ def suggest(
         rows,
         batch_size=TEXTS_AT_ONCE if large else None,
     )
+    _refuse_impossible(plan, opened, material, numbers)
     return Suggestion(plan, (*notes, *opened.notes))
 
 
@@ -114,6 +117,31 @@ def _outputs(opened: Opened, material: Material, numbers: Sequence[int]) -> list
             "Give inputs in the shape and scale that it was trained on."
         )
     return outputs
+
+
+def _refuse_impossible(
+    plan: Plan, opened: Opened, material: Material, numbers: Sequence[int]
+) -> None:
+    """A wish that no input can fulfil is refused now, before a folder is made for it."""
+    reasons: list[ValueError] = []
+    for number in numbers:
+        try:
+            made = subject(Scene(opened, material, number), plan)
+        except ValueError as error:
+            reasons.append(error)
+            continue
+        except Exception:  # raised by the user's model: the run records it and goes on
+            return
+        count = len(made.players.names)
+        if count <= LARGEST_TABLE:
+            return
+        reasons.append(
+            ValueError(
+                f"These are {count} players, and only {LARGEST_TABLE} fit a table of all "
+                "coalitions. Choose fewer and larger parts, such as --grid 3x4."
+            )
+        )
+    raise reasons[0]
 
 
 def _score(
@@ -184,7 +212,13 @@ def _players(
         return Choice(OWN)
     if name == "patches":
         height, width = wishes.grid or (3, 4)
-        grid = (min(height, material.inputs[0].shape[-2]), min(width, material.inputs[0].shape[-1]))
+        sides = material.inputs[0].shape[-2:]
+        if len(sides) < 2:
+            raise ValueError(
+                f"Patches cut a picture, but the input has the shape {tuple(sides)}. "
+                "Leave out --grid, or choose --players features, words or tokens."
+            )
+        grid = (min(height, sides[0]), min(width, sides[1]))
         notes.append(f"Players: {grid[0]} x {grid[1]} patches of the picture.")
         return Choice("patches", {"grid": grid})
     if name in ("words", "tokens"):
@@ -193,7 +227,7 @@ def _players(
             "alone, while the others stay visible."
         )
         return Choice(name, {"most": MOST})
-    if name == "features":
+    if name == "features" and material.inputs[0].ndim == 1:
         return _columns(opened, material, numbers, score, baseline, notes)
     notes.append(f"Players: {name}.")
     return Choice(name)

@@ -63,6 +63,23 @@ def chosen(material: Material, rows: Sequence[int] | None) -> tuple[int, ...]:
     return tuple(dict.fromkeys(rows))
 
 
+def in_dtype(path: object, x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Numbers of the type that a model takes. What would be cut off is refused.
+
+    Args:
+        path: where they were read from.
+        x: the numbers.
+        dtype: the type.
+    """
+    broken = x[x != x.round()] if x.is_floating_point() else x[:0]
+    if not dtype.is_floating_point and broken.numel():
+        raise ValueError(
+            f"The model takes whole numbers, such as the ids of tokens, but '{path}' holds "
+            f"{float(broken[0]):g}. Give whole numbers, or a text with --text."
+        )
+    return x.to(dtype)
+
+
 def named(truth: str, classes: Mapping[int, str] | Sequence[str]) -> str:
     """A label as it reads: a class number is given its name."""
     try:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.run.inputs.material import Material, named
+from unmask.run.inputs.material import Material, in_dtype, named
 from unmask.run.models.opened import Opened
 from unmask.run.nearest import nearest
 
@@ -38,7 +38,7 @@ def read_arrays(path: Path, opened: Opened, label: str | None, digest: str) -> M
             "Give at least one input, with the inputs along the first axis: [inputs, columns]."
         )
     if x.is_floating_point() or opened.dtype.is_floating_point:
-        x = x.to(opened.dtype)
+        x = in_dtype(path, x, opened.dtype)
     if truths is not None and len(truths) != len(x):
         raise ValueError(
             f"There are {len(x)} inputs but {len(truths)} labels in {label!r}. Give one per input."

@@ -35,7 +35,15 @@ def read_inputs(source: Source, opened: Opened) -> Material:
         hint = nearest(str(path), near) if near else "Check the path."
         raise ValueError(f"There are no inputs at '{path}', seen from '{Path.cwd()}'. {hint}")
     suffix = path.suffix.lower()
-    if path.is_dir() or suffix in IMAGES:
+    pictures = path.is_dir() or suffix in IMAGES
+    if source.size is not None and not pictures:
+        raise ValueError(f"'{path}' holds no pictures, so it has no size. Leave out --size.")
+    if source.label is not None and (pictures or suffix == ".txt"):
+        raise ValueError(
+            f"'{path}' has no column {source.label!r}: only tables and arrays have. "
+            "Leave out --label."
+        )
+    if pictures:
         return read_images(path, opened, source.size)
     digest = digest_of_file(path)
     if suffix == ".txt":

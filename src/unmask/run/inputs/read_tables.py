@@ -1,13 +1,14 @@
 """Rows of a table as inputs."""
 
 import csv
+import io
 from collections.abc import Sequence
 from math import nan
 from pathlib import Path
 
 import torch
 
-from unmask.run.inputs.material import Material, named
+from unmask.run.inputs.material import Material, in_dtype, named
 from unmask.run.models.opened import Opened
 from unmask.run.nearest import nearest
 from unmask.store.parquet import read_columns
@@ -48,7 +49,8 @@ def read_table(path: Path, opened: Opened, label: str | None, digest: str) -> Ma
             f"({', '.join(names[:3])}, ...). Name the column that holds the truth with --label, "
             "or give the table that the model was trained on."
         )
-    x = torch.tensor(numbers, dtype=torch.float64).T.to(opened.dtype).contiguous()
+    rows = torch.tensor(numbers, dtype=torch.float64).T
+    x = in_dtype(path, rows, opened.dtype).contiguous()
     return Material(
         kind="table",
         inputs=tuple(x),
@@ -69,12 +71,12 @@ def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
     first = text.partition("\n")[0]
     delimiter = max("\t;,", key=first.count) if first else ","
     try:
-        rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
+        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
     except csv.Error as error:
         raise ValueError(f"'{path}' is no table of text ({error}). Save it as CSV.") from None
     if not rows:
         raise ValueError(f"The table '{path}' is empty. Give a header and at least one row.")
-    names = [name.strip() for name in rows[0]]
+    names = [name.strip() or f"column {i + 1}" for i, name in enumerate(rows[0])]
     body = rows[1:]
     if all(_is_number(name) for name in names):  # a table without a header
         names, body = [f"column {i + 1}" for i in range(len(names))], rows

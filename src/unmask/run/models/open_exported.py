@@ -1,5 +1,6 @@
 """Open a program of torch.export."""
 
+import logging
 import os
 import zipfile
 from collections.abc import Iterator
@@ -47,10 +48,11 @@ def open_exported(path: Path) -> Opened:
         with _only_tensors():
             program = torch.export.load(path)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).partition("Please check the warnings")[0].split())[:200]
         raise ValueError(
             f"'{path}' is no program that torch.export can load here (torch "
-            f"{torch.__version__}): {reason or type(error).__name__}. Export the model anew."
+            f"{torch.__version__}): {reason.rstrip('.') or type(error).__name__}. "
+            "Export the model anew."
         ) from error
     names = program.graph_signature.user_inputs
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
@@ -107,10 +109,14 @@ def _only_tensors() -> Iterator[None]:
     """torch.export.load unpickles some tensors; let it read nothing but tensors that way."""
     key = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(key)
+    log = logging.getLogger("torch.export")
+    silent = log.disabled
     os.environ[key] = "1"
+    log.disabled = True  # it writes a traceback of what is told in one line
     try:
         yield
     finally:
+        log.disabled = silent
         if before is None:
             del os.environ[key]
         else:

@@ -48,7 +48,7 @@ def open_model(name: str) -> Opened:
 
         return open_onnx(path)
     module, colon, function = name.partition(":")
-    if not colon or path.exists():
+    if not (colon and module and function) or path.exists():
         raise ValueError(
             f"'{name}' is no model that can be opened. Give package.module:function, a .pt2 "
             "program, an .onnx file, or a folder with a transformers model in safetensors."
@@ -57,12 +57,18 @@ def open_model(name: str) -> Opened:
 
 
 def _from_function(name: str, module_name: str, function_name: str) -> Opened:
+    dotted = ".".join(part for part in Path(module_name.removesuffix(".py")).parts if part != ".")
+    if dotted != module_name and all(part.isidentifier() for part in dotted.split(".")):
+        raise ValueError(
+            f"The model '{name}' names a file, but a module is wanted. "
+            f"Write it with dots: {dotted}:{function_name}."
+        )
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)  # as `python -m` does
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever the user's code may raise
+    except (Exception, SystemExit) as error:  # whatever the user's code may raise
         raise ValueError(
             f"The module {module_name!r} of the model '{name}' does not import: "
             f'{type(error).__name__}: {error}. Run `python -c "import {module_name}"` in '
@@ -70,7 +76,11 @@ def _from_function(name: str, module_name: str, function_name: str) -> Opened:
         ) from error
     function = getattr(module, function_name, None)
     if not callable(function):
-        callables = [key for key, value in vars(module).items() if callable(value)]
+        callables = [
+            key
+            for key, value in vars(module).items()
+            if callable(value) and getattr(value, "__module__", None) == module.__name__
+        ]
         raise ValueError(
             f"The module {module_name!r} has no function {function_name!r}. "
             f"{nearest(function_name, (key for key in callables if key[0] != '_'))}"
@@ -79,7 +89,7 @@ def _from_function(name: str, module_name: str, function_name: str) -> Opened:
         made = function()
     except ValueError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(
             f"The function {name} raised {type(error).__name__}: {error}. Call it from Python to "
             "see where; it must need no arguments."
