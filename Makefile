@@ -24,6 +24,8 @@ quick: $(STAMPS)/dev
 bench: $(STAMPS)/dev
 	$(BIN)/python benchmarks/values.py
 	$(BIN)/python benchmarks/and_or.py
+	$(BIN)/python benchmarks/integrated_gradients.py
+	$(BIN)/python benchmarks/start.py
 
 docs: $(STAMPS)/docs
 	$(BIN)/python docs/generate.py

@@ -1,37 +1,24 @@
 """What some calls need of memory beside their result, measured in a process of their own."""
 
-import threading
-
 import torch
 
 from unmask import Interactions, Players, Score, features, log_odds, masked
 from unmask.lattice import coalitions
 
 
-def anonymous():
-    """MiB of the process's own memory; the pages of libraries come and go as the system likes."""
+def kilobytes(name):
     with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) / 1024
+        return next(int(line.split()[1]) for line in status if line.startswith(name))
 
 
 def peak(run):
-    """What a call needs beside its result, in MiB, once it has been warmed up.
-
-    The kernel keeps no peak of this alone, so another thread looks a thousand times a second.
-    """
+    """What a call needs beside its result, in MiB, once it has been warmed up."""
     run(11)
-    seen, over = [anonymous()], threading.Event()
-
-    def look():
-        while not over.wait(0.001):
-            seen.append(anonymous())
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
+    with open("/proc/self/clear_refs", "w") as refs:
+        refs.write("5")  # the peak is counted from here
+    before = kilobytes("VmRSS")
     result = run(None)
-    over.set()
-    watcher.join()
-    return max(seen) - seen[0] - result.nbytes / 2**20
+    return (kilobytes("VmHWM") - before) / 1024 - result.nbytes / 2**20
 
 
 def table(n):

@@ -99,6 +99,13 @@ def test_the_fewest_terms_are_those_of_a_search_one_by_one(game, fidelity, is_or
     assert fewest_terms(terms, table, fidelity) == slow_fewest(terms, table, fidelity)
 
 
+@given(games(max_players=4), st.booleans())
+def test_no_term_is_needed_to_be_as_good_as_the_mean(game, is_or):
+    """With all terms left out their means stand in, which is the mean of v: an R2 of 0."""
+    terms = or_interaction(game) if is_or else and_interaction(game)
+    assert fewest_terms(terms, game.table().double(), 0.0) == 0
+
+
 def test_long_stretches_of_weak_terms_are_skipped_rightly():
     n = 9
     table = torch.randn(2**n, generator=torch.Generator().manual_seed(0)).double()

@@ -136,5 +136,4 @@ def test_eight_images_with_dense_logic_fit_two_megabytes(tmp_path):
     weaker = moved(cases[0].terms).argsort(descending=True, stable=True)[kept:]
     sizes = cases[0].terms.order[weaker].double()
     left = float((cases[0].terms.effects[weaker].abs() * (1 - 0.5**sizes)).sum())
-    # Terms of one order and nearly one size may swap places by rounding at the cut.
-    assert row["rest_error"] == pytest.approx(left, rel=1e-4)
+    assert row["rest_error"] == pytest.approx(left, rel=1e-9)

@@ -7,6 +7,9 @@ from torch import Tensor
 from unmask.lattice import ZETA, indices, transform
 from unmask.results import Interactions
 
+_ROUNDING = 1e-12
+"""What R2 may be short of by rounding alone."""
+
 
 def logic_values(
     terms: Interactions, part: Int[Tensor, " terms"] | None = None, parts: int = 1
@@ -56,7 +59,8 @@ def fewest_terms(
     """
     n = len(terms.names)
     values = values.double()
-    allowed = (1 - fidelity) * (values - values.mean()).square().sum()
+    # Without any term the mean stands for all, an R2 of 0 that rounding must not take below.
+    allowed = (1 - fidelity + _ROUNDING) * (values - values.mean()).square().sum()
     effects, firing, spread = terms.effects.double(), terms.firing.double(), terms.spread.double()
     strongest = spread.argsort(descending=True, stable=True)
     rank = torch.empty_like(strongest)
