@@ -25,9 +25,17 @@ bench: $(STAMPS)/dev
 	$(BIN)/python benchmarks/values.py
 	$(BIN)/python benchmarks/and_or.py
 	$(BIN)/python benchmarks/integrated_gradients.py
+	$(BIN)/python benchmarks/gradients.py
+	$(BIN)/python benchmarks/lrp.py
+	$(BIN)/python benchmarks/deeplift.py
+	$(BIN)/python benchmarks/occlusion.py
+	$(BIN)/python benchmarks/shapley.py
+	$(BIN)/python benchmarks/activation_maps.py
+	$(BIN)/python benchmarks/dependence.py
 	$(BIN)/python benchmarks/start.py
 
 docs: $(STAMPS)/docs
+	$(BIN)/python docs/pictures.py
 	$(BIN)/python docs/generate.py
 	$(BIN)/mkdocs build --strict
 
@@ -46,8 +54,9 @@ $(STAMPS)/app: $(STAMPS)/torch pyproject.toml
 	$(BIN)/pip install --quiet -c $(STAMPS)/constraints.txt -e ".[app]"
 	touch $@
 
-$(STAMPS)/dev: $(STAMPS)/torch pyproject.toml
+$(STAMPS)/dev: $(STAMPS)/torch pyproject.toml tests/oracles.txt
 	$(BIN)/pip install --quiet -c $(STAMPS)/constraints.txt -e ".[app,dev,oracle]"
+	$(BIN)/pip install --quiet --no-deps -r tests/oracles.txt
 	touch $@ $(STAMPS)/app
 
 $(STAMPS)/docs: $(STAMPS)/torch pyproject.toml

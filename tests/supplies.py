@@ -1,39 +1,182 @@
-"""One small value for every name of the vocabulary, made anew at each call."""
+"""One small value for every name of the vocabulary, made anew at each call.
+
+What an input looks like is read off the method: the shape that it declares for x, or for data,
+is the name of a scene. A method of any input plays on the table.
+"""
+
+from collections.abc import Callable, Mapping
 
 import torch
+from torch import Tensor, nn
 
 from strategies import relu_network
-from unmask import constant, features, log_odds, masked
+from unmask import constant, features, log_odds, masked, patches, tokens
+from unmask.catalogue import Entry
 
 FEATURES = 4
 CLASSES = 3
+Scene = Callable[[torch.dtype, int], dict[str, object]]
 
 
-def supplies(dtype: torch.dtype = torch.float32, inputs: int = 2) -> dict[str, object]:
+def supplies(
+    dtype: torch.dtype = torch.float32, inputs: int = 2, entry: Entry | None = None
+) -> dict[str, object]:
     """Values that fit each other: a network, inputs to it, a game that it plays.
 
     Args:
         dtype: of the network and its inputs.
         inputs: how many x holds.
+        entry: the method that they are for; without one, a table.
     """
+    return SCENES[_scene(entry)](dtype, inputs)
+
+
+def _scene(entry: Entry | None) -> str:
+    hints: Mapping[str, object] = {} if entry is None else entry.call.__annotations__
+    shapes = (getattr(hints.get(name), "dim_str", "") for name in ("x", "data") if name in hints)
+    return next((shape for shape in shapes if shape in SCENES), "")
+
+
+def _table(dtype: torch.dtype, inputs: int) -> dict[str, object]:
     generator = torch.Generator().manual_seed(7)
-    model = relu_network([FEATURES, 8, CLASSES], seed=0, dtype=dtype)
     data = torch.randn(16, FEATURES, generator=generator).to(dtype)
-    x = data[:inputs]
-    baseline = constant(x[0])
-    players = features(FEATURES)
-    score = log_odds(model, target=1)
+    model = relu_network([FEATURES, 8, CLASSES], seed=0, dtype=dtype)
+    labels = model(data).argmax(1).detach()
+    return _together(model, data, labels, inputs) | {
+        "players": features(FEATURES),
+        "layer": "1",
+        "feature": 1,
+        "annotation": torch.tensor([True, False, False, False]),
+    }
+
+
+def _image(dtype: torch.dtype, inputs: int) -> dict[str, object]:
+    generator = torch.Generator().manual_seed(7)
+    data = torch.rand(16, 2, 12, 12, generator=generator).to(dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            *(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 6, 3, padding=1), nn.ReLU()),
+            *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, CLASSES)),
+        )
+    model = model.to(dtype).eval()
+    return _together(model, data, torch.arange(16) % CLASSES, inputs) | {
+        "players": patches((2, 12, 12), (2, 2)),
+        "layer": "3",
+    }
+
+
+class _Reader(nn.Module):
+    """Reads a sequence of vectors with an LSTM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(FEATURES, 6, batch_first=True)
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.rnn(x)[0][:, -1])
+
+    def encode(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.rnn(x)[0]
+
+    def attend(self, states: Tensor, mask: Tensor) -> Tensor:
+        return states.sum(-1).masked_fill(~mask, -torch.inf).softmax(1)
+
+    def decode(self, states: Tensor, weights: Tensor) -> Tensor:
+        return self.head((weights[..., None] * states).sum(1))
+
+
+def _sequence(dtype: torch.dtype, inputs: int) -> dict[str, object]:
+    generator = torch.Generator().manual_seed(7)
+    data = torch.randn(16, 5, FEATURES, generator=generator).to(dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = _Reader().to(dtype).eval()
+    return _together(model, data, torch.arange(16) % CLASSES, inputs) | {
+        "players": tokens("abcde", width=FEATURES),
+        "layer": "head",
+    }
+
+
+class _Messages(nn.Module):
+    """Two rounds of messages along weighted edges."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = nn.ModuleList([nn.Linear(FEATURES, 6), nn.Linear(6, CLASSES)])
+        self.other = nn.ModuleList([nn.Linear(FEATURES, 6), nn.Linear(6, CLASSES)])
+
+    def forward(self, x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
+        for own, other in zip(self.own, self.other, strict=True):
+            messages = weights[:, None] * x[edges[0]]
+            x = torch.tanh(own(x) + other(torch.zeros_like(x).index_add(0, edges[1], messages)))
+        return x
+
+
+def _graph(dtype: torch.dtype, inputs: int) -> dict[str, object]:
+    """One graph, whose nodes are rows of the table."""
+    table = _table(dtype, inputs)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = _Messages().to(dtype).eval()
+    edges = torch.tensor([[1, 2, 3, 4, 5, 0, 6], [0, 0, 1, 1, 4, 5, 6]])
+    data = table["data"]
+    assert isinstance(data, Tensor)
+    return table | {"model": model, "x": data[:8], "edges": edges}
+
+
+class _Attending(nn.Module):
+    """Two layers of self-attention over a sequence of vectors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.MultiheadAttention(FEATURES, 2, batch_first=True) for _ in range(2)
+        )
+        self.head = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = x + layer(x, x, x)[0]
+        return self.head(x[:, 0])
+
+
+def _attending(dtype: torch.dtype, inputs: int) -> dict[str, object]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = _Attending().to(dtype).eval()
+    sequence = _sequence(dtype, inputs)
+    data, labels = sequence["data"], sequence["labels"]
+    assert isinstance(data, Tensor)
+    assert isinstance(labels, Tensor)
+    return sequence | _together(model, data, labels, inputs)
+
+
+SCENES: dict[str, Scene] = {
+    "": _table,
+    "batch channels height width": _image,
+    "batch tokens width": _sequence,
+    "batch tokens *embedding": _attending,
+    "batch tokens *width": _sequence,
+    "nodes width": _graph,
+}
+
+
+def _together(model: nn.Module, data: Tensor, labels: Tensor, inputs: int) -> dict[str, object]:
+    """What every scene holds."""
+    x, score = data[:inputs], log_odds(model, target=1)
+    of_table = relu_network([FEATURES, 8, CLASSES], seed=0, dtype=data.dtype)
+    row = torch.linspace(-1, 2, FEATURES).to(data.dtype)
     return {
         "score": score,
         "model": model,
-        "game": masked(score, x[0], players, baseline),
+        "game": masked(log_odds(of_table, 1), row, features(FEATURES), constant(row)),
         "x": x,
         "data": data,
-        "labels": model(data).argmax(1).detach(),
-        "baseline": baseline,
-        "players": players,
+        "labels": labels,
+        "baseline": constant(x[0]),
         "target": 1,
-        "layer": "1",
         "concept": data[:8],
         "contrast": data[8:],
         "steps": 16,
@@ -42,4 +185,5 @@ def supplies(dtype: torch.dtype = torch.float32, inputs: int = 2) -> dict[str, o
         "noise": 0.1,
         "generator": torch.Generator().manual_seed(1),
         "batch_size": 5,
+        "window": 3,
     }

@@ -1,4 +1,4 @@
-"""The six types of result. All are frozen values; none draws, writes or solves itself.
+"""The types of result. All are frozen values; none draws, writes or solves itself.
 
 `plot` (unmask.plot), `save` and `load` (unmask.store) and `frame` (unmask.store) take any of
 them.
@@ -22,12 +22,14 @@ class Attribution:
             None where the method promises no such sum.
         names: of the last axis, where that is players or columns.
         evaluations: inputs that the model was run on to find this.
+        errors: standard errors of the values, where they were sampled.
     """
 
     values: Float[Tensor, "batch *input"]
     gap: Float[Tensor, " batch"] | None = None
     names: tuple[str, ...] | None = None
     evaluations: int | None = None
+    errors: Float[Tensor, "batch *input"] | None = None
 
 
 @dataclass(frozen=True)
@@ -150,4 +152,55 @@ class Measurement:
     curves: Mapping[str, Float[Tensor, " points"]] = field(default_factory=dict)
 
 
-Result = Attribution | Interactions | Examples | Synthesis | Surrogate | Measurement
+@dataclass(frozen=True)
+class Dependence:
+    """How an output changes with one or two columns, over the rows of a dataset.
+
+    Args:
+        points: values of the columns, a row for every place at which the model was asked. Of two
+            columns, every value of the first with every value of the second, the second running
+            faster.
+        average: the output there, averaged over the rows of the data.
+        curves: the output of each row by itself, where that was asked for.
+        observed: the columns as they are in the data, so that one sees where points are rare.
+        names: of the columns.
+    """
+
+    points: Float[Tensor, "points columns"]
+    average: Float[Tensor, " points"]
+    curves: Float[Tensor, "rows points"] | None = None
+    observed: Float[Tensor, "observed columns"] | None = None
+    names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """Sets of players, each within the next, with a score of their own.
+
+    Two sets of a hierarchy are disjoint, or one holds the other. Its leaves are single players.
+
+    Args:
+        members: a row per set.
+        score: of each set.
+        step: when each set was made, counted from 0 for the leaves.
+        names: of the players.
+        evaluations: sets that were scored to find this.
+    """
+
+    members: Bool[Tensor, "nodes players"]
+    score: Float[Tensor, " nodes"]
+    step: Int[Tensor, " nodes"]
+    names: tuple[str, ...]
+    evaluations: int | None = None
+
+
+Result = (
+    Attribution
+    | Interactions
+    | Examples
+    | Synthesis
+    | Surrogate
+    | Measurement
+    | Dependence
+    | Hierarchy
+)

@@ -1,8 +1,8 @@
-"""What a person sees of an input: a picture, a sentence or the rows of a table."""
+"""What a person sees of an input: a picture, a sentence, the rows of a table or a graph."""
 
 from dataclasses import dataclass
 
-from jaxtyping import UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 
@@ -42,3 +42,19 @@ class TableView:
 
 
 View = ImageView | TextView | TableView
+"""What a page can show and let a reader hide parts of."""
+
+
+@dataclass(frozen=True)
+class GraphView:
+    """A graph whose edges are the positions of the input.
+
+    Args:
+        edges: a row of sources and a row of targets.
+        places: where each node is drawn, between 0 and 1.
+        labels: what is written at each node.
+    """
+
+    edges: Int[Tensor, "2 edges"]
+    places: Float[Tensor, "nodes 2"]
+    labels: tuple[str, ...]

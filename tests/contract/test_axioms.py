@@ -39,12 +39,12 @@ def pairs(draw):
 
 def of_game(entry, game):
     """The method on a game; whatever else it needs is small and always the same."""
-    wanted = {name: value for name, value in supplies().items() if name in entry.needs}
+    wanted = {name: value for name, value in supplies(entry=entry).items() if name in entry.needs}
     return catalogue.fill(entry, wanted | {"game": game})
 
 
 def of_score(entry, score, x, baseline):
-    made = supplies(dtype=torch.float64)
+    made = supplies(dtype=torch.float64, entry=entry)
     wanted = {name: value for name, value in made.items() if name in entry.needs}
     if "baseline" in wanted:
         wanted["baseline"] = baseline

@@ -29,7 +29,7 @@ each_of_scores = pytest.mark.parametrize("entry", OF_SCORES.values(), ids=OF_SCO
 
 def call(entry, options=None, **made):
     """The method on small supplies: what it needs, and a generator where it takes one."""
-    given = supplies(**made)
+    given = supplies(entry=entry, **made)
     wanted = {name: given[name] for name in (*entry.needs, *ALWAYS)}
     return catalogue.fill(entry, wanted, options)
 
@@ -89,7 +89,7 @@ def chance():
 @each_method
 @pytest.mark.parametrize("training", [False, True])
 def test_no_trace_is_left(entry, training):
-    given = supplies()
+    given = supplies(entry=entry)
     model = given["model"].train(training)
     for p in list(model.parameters())[:1]:
         p.requires_grad_(False)
@@ -146,7 +146,7 @@ def test_the_result_is_of_the_annotated_type(entry):
 
 @each_of_scores
 def test_a_batch_of_two_is_two_batches_of_one(entry):
-    given = supplies(dtype=torch.float64)
+    given = supplies(dtype=torch.float64, entry=entry)
     wanted = {name: given[name] for name in entry.needs}
     together = catalogue.fill(entry, wanted)
     for i in range(2):
@@ -175,7 +175,7 @@ def test_batches_never_change_a_result(entry, batch_size):
 
 @each_of_scores
 def test_broken_inputs_are_refused(entry):
-    given = supplies()
+    given = supplies(entry=entry)
     wanted = {name: given[name] for name in entry.needs}
     for broken in (given["x"] * torch.nan, given["x"] / 0, given["x"][:0]):
         with pytest.raises(ValueError, match=r"\. [A-Z]"):  # what is wrong; what to do

@@ -7,7 +7,9 @@ import torch
 
 from unmask.results import (
     Attribution,
+    Dependence,
     Examples,
+    Hierarchy,
     Interactions,
     Measurement,
     Surrogate,
@@ -107,6 +109,24 @@ def test_a_synthesis_has_a_row_per_step():
     )
     assert table["trace"].tolist() == [1, 5, 2, 6]
     assert table["score"].tolist() == [5, 5, 6, 6]
+
+
+def test_a_dependence_has_a_row_per_point_and_a_column_per_curve():
+    points, curves = torch.tensor([[0.0, 5.0], [1.0, 5.0]]), torch.tensor([[1.0, 2], [3, 5]])
+    table = frame(Dependence(points, curves.mean(0), curves, points, ("age", "income")))
+    assert [*table.columns] == ["age", "income", "average", "row 0", "row 1"]
+    assert table.to_numpy().tolist() == [[0, 5, 2, 1, 3], [1, 5, 3.5, 2, 5]]
+    bare = frame(Dependence(points[:, :1], curves[0]))
+    assert [*bare.columns] == ["column 0", "average"]
+
+
+def test_a_hierarchy_has_a_row_per_set():
+    members = torch.tensor([[True, False], [False, True], [True, True]])
+    steps = torch.tensor([0, 0, 1])
+    table = frame(Hierarchy(members, torch.tensor([1.0, -1.0, 3.0]), steps, ("not", "good")))
+    assert table["members"].tolist() == [("not",), ("good",), ("not", "good")]
+    assert table["step"].tolist() == [0, 0, 1]
+    assert table["score"].tolist() == [1, -1, 3]
 
 
 def test_a_surrogate_is_one_row():

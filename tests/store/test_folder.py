@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from unmask.results import (
     Attribution,
+    Dependence,
     Examples,
+    Hierarchy,
     Interactions,
     Measurement,
     Surrogate,
@@ -65,6 +67,7 @@ def attributions(draw):
         "gap": draw(st.none() | tensors((shape[0],))),
         "names": draw(st.none() | st.lists(texts, max_size=3).map(tuple)),
         "evaluations": draw(st.none() | st.integers(0)),
+        "errors": draw(st.none() | tensors(shape)),
     }
 
 
@@ -97,6 +100,42 @@ def measurements(draw):
     }
 
 
+@st.composite
+def dependences(draw):
+    points, columns, rows = draw(sizes), draw(st.integers(1, 2)), draw(sizes)
+    names = st.lists(texts, min_size=columns, max_size=columns).map(tuple)
+    return Dependence, {
+        "points": draw(tensors((points, columns))),
+        "average": draw(tensors((points,))),
+        "curves": draw(st.none() | tensors((rows, points))),
+        "observed": draw(st.none() | tensors((draw(sizes), columns))),
+        "names": draw(st.none() | names),
+    }
+
+
+@st.composite
+def hierarchies(draw):
+    players, nodes = draw(st.integers(0, 40)), draw(sizes)
+    return Hierarchy, {
+        "members": draw(tensors((nodes, players), [torch.bool])),
+        "score": draw(tensors((nodes,))),
+        "step": draw(tensors((nodes,), [torch.int64, torch.int32])),
+        "names": tuple(draw(st.lists(texts, min_size=players, max_size=players))),
+        "evaluations": draw(st.none() | st.integers(0, 2**70)),
+    }
+
+
+RESULTS = (
+    interactions()
+    | attributions()
+    | examples()
+    | syntheses()
+    | measurements()
+    | dependences()
+    | hierarchies()
+)
+
+
 def _bits(value: Tensor) -> list[int]:
     if value.dtype == torch.bool:
         return value.flatten().tolist()
@@ -114,7 +153,7 @@ def _same(a: object, b: object) -> bool:
 
 
 @quick
-@given(interactions() | attributions() | examples() | syntheses() | measurements())
+@given(RESULTS)
 def test_every_result_comes_back_bit_for_bit(tmp_path, made):
     kind, parts = made
     result = kind(**parts)

@@ -14,6 +14,8 @@ from safetensors.torch import save as save_tensors
 
 from unmask.results import (
     Attribution,
+    Dependence,
+    Hierarchy,
     Interactions,
     Measurement,
 )
@@ -28,6 +30,9 @@ TERMS = Interactions(
     0.25,
     4,
 )
+
+CURVES = Dependence(torch.zeros(2, 1), torch.zeros(2), torch.zeros(4, 2))
+TREE = Hierarchy(torch.ones(1, 2).bool(), torch.zeros(1), torch.zeros(1).long(), ("a", "b"))
 
 
 def _broken(result, **changes):
@@ -45,6 +50,11 @@ def test_a_broken_result_is_not_written(tmp_path):
         (_broken(TERMS, is_or=torch.zeros(2)), "float32, which is not Boolean"),
         (_broken(Attribution(torch.zeros(2, 2)), gap=torch.zeros(3)), "3 batch"),
         (_broken(Measurement(), curves={"c": torch.zeros(2, 2)}), "not a row of numbers"),
+        (_broken(Attribution(torch.zeros(2, 2)), errors=torch.zeros(3, 2)), "3 batch"),
+        (_broken(CURVES, curves=torch.zeros(4, 3)), "3 points where the rest counts 2"),
+        (_broken(CURVES, average=None), "it has no average"),
+        (_broken(TREE, names=("a",)), "2 players where the rest counts 1"),
+        (_broken(TREE, step=torch.zeros(1)), "float32, which is not whole"),
         (Attribution(torch.zeros(2, 2).to_sparse()), "sparse"),
     ]:
         with pytest.raises(ValueError, match=words):

@@ -3,7 +3,7 @@
 import os
 from functools import singledispatch
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -11,9 +11,12 @@ from torch import Tensor
 
 from unmask.results import (
     Attribution,
+    Dependence,
     Examples,
+    Hierarchy,
     Interactions,
     Measurement,
+    Result,
     Surrogate,
     Synthesis,
 )
@@ -35,26 +38,24 @@ def frame(result: object) -> "pandas.DataFrame":
     - Surrogate: one row: model, fidelity, text.
     - Measurement: a row per number and per point of a curve: name, point, value. For a table of
       its curves: `frame(m).dropna().pivot(index="point", columns="name", values="value")`.
+    - Dependence: a row per point: the columns by name, the average, and each row's own curve.
+    - Hierarchy: a row per set: step, members (a tuple of names), score.
 
     Args:
-        result: any of the six types.
+        result: any type.
     """
     raise TypeError(
-        f"frame takes a result, but got {type(result).__name__}. Give an Attribution, "
-        "Interactions, Examples, Synthesis, Surrogate or Measurement."
+        f"frame takes a result, but got {type(result).__name__}. "
+        f"Give one of {', '.join(kind.__name__ for kind in get_args(Result))}."
     )
 
 
 @frame.register(Interactions)
 def _(result: Interactions) -> "pandas.DataFrame":
-    places = result.members.cpu().nonzero()[:, 1].tolist()
-    ends = result.order.cumsum(0).tolist()
-    names = [result.names[place] for place in places]
-    members = [tuple(names[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=False)]
     return _pandas().DataFrame(
         {
             "order": _array(result.order),
-            "members": _pandas().Series(members, dtype=object),
+            "members": _pandas().Series(_named(result), dtype=object),
             "logic": _logic(result),
             "effect": _array(result.effects),
         }
@@ -122,6 +123,27 @@ def _(result: Measurement) -> "pandas.DataFrame":
     return table
 
 
+@frame.register(Dependence)
+def _(result: Dependence) -> "pandas.DataFrame":
+    names = result.names or [f"column {i}" for i in range(result.points.shape[1])]
+    columns = dict(zip(names, _array(result.points).T, strict=True))
+    columns["average"] = _array(result.average)
+    if result.curves is not None:
+        columns |= {f"row {i}": curve for i, curve in enumerate(_array(result.curves))}
+    return _pandas().DataFrame(columns)
+
+
+@frame.register(Hierarchy)
+def _(result: Hierarchy) -> "pandas.DataFrame":
+    return _pandas().DataFrame(
+        {
+            "step": _array(result.step),
+            "members": _pandas().Series(_named(result), dtype=object),
+            "score": _array(result.score),
+        }
+    )
+
+
 def write_terms(terms: Interactions, file: str | os.PathLike[str]) -> None:
     """Write interactions as Parquet, one row per term: order, members, logic, effect.
 
@@ -147,6 +169,13 @@ def write_terms(terms: Interactions, file: str | os.PathLike[str]) -> None:
         }
     )
     pyarrow.parquet.write_table(table, os.fspath(file))
+
+
+def _named(result: Interactions | Hierarchy) -> list[tuple[str, ...]]:
+    """The names in each set."""
+    ends = result.members.sum(1).cumsum(0).tolist()
+    names = [result.names[place] for place in result.members.cpu().nonzero()[:, 1].tolist()]
+    return [tuple(names[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=False)]
 
 
 def _logic(terms: Interactions) -> np.ndarray:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import singledispatch
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -23,13 +23,10 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn, strided
 
 from unmask.results import (
-    Attribution,
-    Examples,
     Interactions,
     Measurement,
     Result,
     Surrogate,
-    Synthesis,
 )
 from unmask.store.columns import write_terms
 from unmask.store.sound import fault
@@ -38,10 +35,7 @@ from unmask.store.whole import standing, written
 FORMAT = "unmask result"
 VERSION = 1
 WORDS, TENSORS, TERMS = "result.json", "tensors.safetensors", "terms.parquet"
-TYPES: dict[str, type] = {
-    kind.__name__: kind
-    for kind in (Attribution, Interactions, Examples, Synthesis, Surrogate, Measurement)
-}
+TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Result)}
 _UNUSUAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
@@ -67,7 +61,7 @@ def save(result: Result, path: str | os.PathLike[str]) -> Path:
     (`KeptModel`).
 
     Args:
-        result: any of the six types.
+        result: any type.
         path: the folder; a result that stands there is replaced.
     """
     if type(result) not in TYPES.values():

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from unmask.results import (
     Attribution,
+    Dependence,
     Examples,
+    Hierarchy,
     Interactions,
     Measurement,
     Surrogate,
@@ -17,7 +19,11 @@ from unmask.results import (
 
 # Each tensor of a type: what it holds, its axes, and whether it must be there.
 _PARTS: dict[type, dict[str, tuple[str, str, bool]]] = {
-    Attribution: {"values": ("real", "batch ...", True), "gap": ("real", "batch", False)},
+    Attribution: {
+        "values": ("real", "batch ...", True),
+        "gap": ("real", "batch", False),
+        "errors": ("real", "batch ...", False),
+    },
     Interactions: {
         "members": ("Boolean", "terms players", True),
         "is_or": ("Boolean", "terms", True),
@@ -32,6 +38,17 @@ _PARTS: dict[type, dict[str, tuple[str, str, bool]]] = {
         "inputs": ("real", "batch ...", True),
         "score": ("real", "batch", True),
         "trace": ("real", "batch steps", True),
+    },
+    Dependence: {
+        "points": ("real", "points columns", True),
+        "average": ("real", "points", True),
+        "curves": ("real", "rows points", False),
+        "observed": ("real", "observed columns", False),
+    },
+    Hierarchy: {
+        "members": ("Boolean", "nodes players", True),
+        "score": ("real", "nodes", True),
+        "step": ("whole", "nodes", True),
     },
 }
 
@@ -53,7 +70,7 @@ def fault(kind: type, words: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
 
 def _of_words(kind: type, words: Mapping[str, Any]) -> str | None:
     names, gap = words.get("names"), words.get("gap")
-    if (names is not None or kind is Interactions) and not _texts(names):
+    if (names is not None or kind in (Interactions, Hierarchy)) and not _texts(names):
         return "its names are not a list of texts"
     if kind is Interactions and not _number(words.get("empty")):
         return "its value of the empty coalition is not a number"
@@ -66,7 +83,7 @@ def _of_words(kind: type, words: Mapping[str, Any]) -> str | None:
 
 def _of_tensors(kind: type, words: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str | None:
     sizes: dict[str, int] = {}
-    if kind is Interactions:
+    if kind in (Interactions, Hierarchy):
         sizes["players"] = len(words["names"])
     for name, (content, axes, needed) in _PARTS[kind].items():
         if name not in tensors:
