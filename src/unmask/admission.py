@@ -91,8 +91,8 @@ def differentiable(x: Tensor) -> None:
     if not x.is_floating_point():
         raise TypeError(
             f"A gradient needs an input of real numbers, but x holds {x.dtype}. For token ids, "
-            "explain the embeddings: split the model after its embedding layer and pass "
-            "embed(ids) as x."
+            "explain the embeddings: wrap the model in unmask.internals.Embedded(model, ids, "
+            "layer) and pass its embeddings() as x."
         )
     if x.ndim == 0 or len(x) == 0:
         raise ValueError(

@@ -83,6 +83,42 @@ def edit(model: nn.Module, edits: Mapping[str, Callable[[Tensor], Tensor]]) -> I
         yield
 
 
+class Embedded(nn.Module):
+    """A model of token ids as one of their embeddings, which have gradients.
+
+    It runs the model on the ids of one text and puts what it is given in place of what the
+    embedding layer puts out.
+
+    >>> from unmask.zoo.transformer import TransformerClassifier
+    >>> model, ids = TransformerClassifier(9, 2).eval(), torch.tensor([3, 1, 4])
+    >>> of_embeddings = Embedded(model, ids, "embedding")
+    >>> x = of_embeddings.embeddings()
+    >>> tuple(x.shape), bool(torch.equal(of_embeddings(x), model(ids[None])))
+    ((1, 3, 64), True)
+
+    Args:
+        model: reads token ids.
+        ids: of one text.
+        layer: the dotted name of the embedding layer.
+    """
+
+    def __init__(self, model: nn.Module, ids: Int[Tensor, " tokens"], layer: str) -> None:
+        super().__init__()
+        self.model, self.ids, self.layer = model, ids, layer
+        self.training = model.training
+
+    def forward(self, x: Float[Tensor, "batch tokens width"]) -> Tensor:
+        with edit(self.model, {self.layer: lambda _: x}):
+            return self.model(self.ids.expand(len(x), -1))
+
+    @torch.no_grad()
+    def embeddings(self) -> Float[Tensor, "1 tokens width"]:
+        """What the embedding layer puts out for the text."""
+        with record(self.model, [self.layer]) as outputs:
+            self.model(self.ids[None])
+        return outputs[self.layer]
+
+
 def value_and_gradient(
     score: Score,
     x: Float[Tensor, "batch *input"],
@@ -105,8 +141,10 @@ def value_and_gradient(
             "Look for detach(), argmax or no_grad in the model, or use a method of a game."
         )
     for what, found in (("value", values), ("gradient", gradient)):
-        broken = ~found.isfinite().flatten(1 if found.ndim > 1 else 0)
-        broken = broken.any(1) if broken.ndim > 1 else broken
+        if found.sum(dtype=torch.promote_types(found.dtype, torch.float32)).isfinite():
+            continue  # one pass over the numbers; only a sum that is not finite is looked into
+        broken = ~found.isfinite()
+        broken = broken.flatten(1).any(1) if broken.ndim > 1 else broken
         if broken.any():
             raise ValueError(
                 f"The {what} of the {score.name} at input {int(broken.nonzero()[0, 0])} is not "
@@ -125,7 +163,14 @@ def _one_tensor(name: str, output: object) -> Tensor:
     return output
 
 
-def admit(score: Score, x: Float[Tensor, "batch *input"]) -> None:
-    """Check what every method of gradients asks of its input and its model."""
+def admit(score: Score, x: Float[Tensor, "batch *input"], batch_size: int | None = None) -> None:
+    """Check what every method of gradients asks of its input, its model and its batches."""
     admission.differentiable(x)
     admission.settled(score.model)
+    if score.targets not in (None, len(x)):
+        raise ValueError(
+            f"The {score.name} is of {score.targets} inputs, but x holds {len(x)}. "
+            "Give one class, or one class per input."
+        )
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"A batch of {batch_size} inputs is too small. Give at least 1.")
