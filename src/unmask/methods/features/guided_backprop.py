@@ -1,0 +1,50 @@
+"""Guided backpropagation."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unmask.card import method
+from unmask.methods.features.rectified import rectified_gradient
+from unmask.results import Attribution
+from unmask.score import Score
+
+
+@method("springenberg2015striving", axioms=("dummy",))
+def guided_backprop(score: Score, x: Float[Tensor, "batch *input"]) -> Attribution:
+    r"""Follow the gradient only where both the unit and what comes from above are positive.
+
+    $$
+    s_z = s_a \cdot [z > 0] \cdot [s_a > 0] \qquad \text{at every } a = \mathrm{relu}(z)
+    $$
+
+    $s$ is what is handed back in place of the gradient. The pictures are sharp because they show
+    what the input holds, such as edges: they hardly change when the upper layers are drawn anew at
+    random, so they are no evidence of what the network has learned [adebayo2018sanity].
+
+    Args:
+        score: F, of a model whose activations are ReLUs, as modules or functions, in place or not.
+        x: the inputs.
+
+    >>> import torch
+    >>> from unmask.score import logit
+    >>> difference = logit(lambda x: x[:, 0].relu() - x[:, 1].relu(), 0)
+    >>> guided_backprop(difference, torch.ones(1, 2)).values
+    tensor([[1., 0.]])
+    """
+    return rectified_gradient(score, x, _Guided)
+
+
+class _Guided(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        a = z.relu()
+        ctx.save_for_backward(a)
+        return a
+
+    @staticmethod
+    def backward(ctx: Any, *s: Tensor) -> Tensor:
+        (a,) = ctx.saved_tensors
+        return s[0].clamp_min(0) * (a > 0)

@@ -1,0 +1,128 @@
+"""An affine layer at work under a rule: its way back, and its merger with a batch normalisation."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from unmask.methods.saliency.propagation.rules import InputRule, Part, Rule, kept, quotient
+from unmask.operations import Affine
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An affine operation, and the rule by which its relevance is shared out.
+
+    Args:
+        source: what it reads, with its graph.
+        parts: the operation.
+        rule: of the layer.
+        value: what it puts out, without a graph.
+        live: a leaf in place of the source and what comes of it, where the rule needs no other
+            weights than those of the forward pass.
+        bounds: the lowest and highest that the source can be.
+        axis: of the weights, on which the outputs lie; None where they lie on no axis.
+        groups: in which a transposed convolution has them.
+        version: of the source when it was read.
+    """
+
+    source: Tensor
+    parts: Affine
+    rule: Rule | InputRule
+    value: Tensor
+    live: tuple[Tensor, Tensor] | None = None
+    bounds: tuple[Tensor, Tensor] | None = None
+    axis: int | None = None
+    groups: int = 1
+    version: int = 0
+
+    def pull(self, g: Tensor) -> Tensor:
+        """The gradient of the source, or for a rule of the input its relevance."""
+        rule = self.rule
+        if self.live is not None:
+            leaf, z = self.live
+            s = kept(g, z.detach(), rule.epsilon)
+            return torch.autograd.grad(z, leaf, s, retain_graph=True)[0]
+        a = self.source.detach()
+        if a._version != self.version:
+            raise ValueError(
+                "The model writes over the input of a layer after the layer has read it, so that "
+                "no rule can be applied to it. Let the model do that out of place."
+            )
+        if isinstance(rule, InputRule):
+            return self._to_input(rule, a, g * self.value)
+        return _to_hidden(rule, self.parts, a, g, self.value)
+
+    def merged(self, scale: Tensor, shift: Tensor, value: Tensor, live: Tensor | None) -> "Layer":
+        """The layer with each of its outputs scaled and shifted, as one affine layer.
+
+        Args:
+            scale: of each output.
+            shift: of each output.
+            value: what it puts out now.
+            live: and with its graph, where there is one.
+        """
+        w, b = self.parts.weight, self.parts.bias
+        assert self.axis is not None
+        if self.groups > 1:
+            factor = scale.view(self.groups, 1, -1, *[1] * (w.ndim - 2))
+            w = (w.unflatten(0, (self.groups, -1)) * factor).flatten(0, 1)
+        else:
+            w = w * scale.view([-1 if axis == self.axis else 1 for axis in range(w.ndim)])
+        parts = replace(self.parts, weight=w, bias=shift if b is None else b * scale + shift)
+        known = None if self.live is None or live is None else (self.live[0], live)
+        return replace(self, parts=parts, value=value, live=known)
+
+    def _to_input(self, rule: InputRule, a: Tensor, r: Tensor) -> Tensor:
+        """The relevance of what the layer reads, the bias left out."""
+        low, high = self.bounds or (a, a)
+        read = [make(a, low, high) for make, _ in rule.terms]
+        weights = [change(self.parts.weight) for _, change in rule.terms]
+        w = weights[0]
+        # One convolution of six channels takes a fifth of the time of two of three.
+        beside = self.axis == 0 and 2 < w.ndim == a.ndim and w.shape[1] == a.shape[1]
+        if beside:
+            read, weights = [torch.cat(read, 1)], [torch.cat(weights, 1)]
+        read = [u.detach().requires_grad_() for u in read]
+        with torch.enable_grad():
+            sums = [self.parts.apply(u, w, None) for u, w in zip(read, weights, strict=True)]
+            z = sum(sums[1:], sums[0])
+        found = torch.autograd.grad(z, read, quotient(r, z.detach(), rule.epsilon))
+        shares = [u.detach() * gu for u, gu in zip(read, found, strict=True)]
+        if beside:
+            shares = shares[0].split(a.shape[1], dim=1)
+        return sum(shares[1:], shares[0])
+
+
+def _to_hidden(rule: Rule, parts: Affine, a: Tensor, g: Tensor, value: Tensor) -> Tensor:
+    """The gradient of what the layer reads: its relevance is a times that."""
+    signed = bool(a.amin() < 0)
+    given: list[tuple[Part, Tensor, Tensor, Tensor]] = []
+    for part in rule.parts:
+        own = part.relevance(value, g)
+        if part.own and not any(own.aminmax()):  # such as what lies below zero before a ReLU
+            continue
+        leaf = a.detach().requires_grad_()
+        with torch.enable_grad():
+            given.append((part, own, leaf, _contributions(rule, part, parts, leaf, signed)))
+    if rule.renormalise:
+        shares = [part.share * (z.detach() != 0).to(g) for part, _, _, z in given]
+        total = torch.stack(shares).sum(0)
+        given = [(part, quotient(own, total.clone(), 0.0), leaf, z) for part, own, leaf, z in given]
+    found = []
+    for part, own, leaf, z in given:
+        sign = 0 if rule.zero_bias else part.sign
+        s = quotient(own, z.detach(), rule.epsilon, sign)
+        gradient = torch.autograd.grad(z, leaf, s)[0]
+        found.append(gradient if part.share == 1 else part.share * gradient)
+    return sum(found[1:], found[0]) if found else torch.zeros_like(a)
+
+
+def _contributions(rule: Rule, part: Part, parts: Affine, a: Tensor, signed: bool) -> Tensor:
+    """The denominators: what the layer would put out, with the weights of a part of its rule."""
+    b = None if parts.bias is None or rule.zero_bias else part.weights(parts.bias)
+    w = part.weights(parts.weight)
+    if not signed or w is parts.weight:
+        return parts.apply(a, w, b)
+    below = parts.apply(a.clamp(max=0), part.mirrored(parts.weight), None)
+    return parts.apply(a.clamp(min=0), w, b) + below
