@@ -3,7 +3,8 @@ import pytest
 import torch
 from sklearn.linear_model import Lasso, Ridge
 
-from unmask.regression import lasso, least_squares
+from unmask.lattice import coalitions
+from unmask.regression import explained_by_all, explained_in_order, lasso, least_squares
 
 
 def problem(rows=40, columns=6, seed=0):
@@ -82,3 +83,48 @@ def test_batches_are_solved_one_by_one():
     ):
         each = torch.stack([solve(*one) for one in problems])
         assert torch.allclose(solve(x, y, weights), each, atol=1e-9)
+
+
+def correlation(rows=30, columns=5, seed=0):
+    """Of some columns and a sum of them with noise; two of the columns are much alike."""
+    x, y, _ = problem(rows, columns, seed)
+    x[:, 1] = x[:, 0] + 0.3 * x[:, 1]
+    return torch.tensor(np.corrcoef(np.column_stack([x, y]).T))
+
+
+def explained(r, columns):
+    """R^2 by the formula."""
+    own = r[-1, columns]
+    return float(own @ torch.linalg.inv(r[columns][:, columns]) @ own) if len(columns) else 0.0
+
+
+def test_every_set_of_columns_is_explained_as_by_the_formula():
+    r = correlation()
+    expected = [explained(r, mask.nonzero()[:, 0]) for mask in coalitions(5)]
+    assert explained_by_all(r).tolist() == pytest.approx(expected, abs=1e-10)
+
+
+def test_columns_that_enter_in_turn_add_what_sets_differ_by():
+    r, table = correlation(), explained_by_all(correlation())
+    orders = torch.stack(
+        [torch.randperm(5, generator=torch.Generator().manual_seed(i)) for i in range(4)]
+    )
+    for added, order in zip(explained_in_order(r, orders), orders.tolist(), strict=True):
+        place = 0
+        for column in order:
+            expected = float(table[place + 2**column] - table[place])
+            assert float(added[column]) == pytest.approx(expected, abs=1e-10)
+            place += 2**column
+
+
+def test_a_column_that_follows_from_others_adds_nothing():
+    r = correlation()
+    twice = r[[0, 1, 2, 3, 4, 2, 5]][:, [0, 1, 2, 3, 4, 2, 5]]
+    table = explained_by_all(twice)
+    assert float(table[-1]) == pytest.approx(float(explained_by_all(r)[-1]), abs=1e-9)
+    assert float(table[0b100100]) == pytest.approx(float(table[0b100]), abs=1e-9)
+    assert float(explained_in_order(twice, torch.tensor([[2, 5, 0, 1, 3, 4]]))[0, 5]) == 0
+
+
+def test_without_columns_nothing_is_explained():
+    assert explained_by_all(torch.ones(1, 1)).tolist() == [0]

@@ -3,7 +3,7 @@
 from math import comb
 
 from unmask.card import method
-from unmask.game import Game
+from unmask.game import LARGEST_TABLE, Game
 from unmask.lattice import sizes
 from unmask.results import Attribution
 
@@ -32,9 +32,15 @@ def shapley_exact(game: Game) -> Attribution:
     >>> shapley_exact(glove).values
     tensor([[0.6667, 0.1667, 0.1667]], dtype=torch.float64)
     """
+    n = len(game.names)
+    if n > LARGEST_TABLE:
+        raise ValueError(
+            f"{n} players have 2^{n} coalitions, all of which would be evaluated; at most "
+            f"{LARGEST_TABLE} players are possible. Take shapley_values, which draws coalitions, "
+            "or group the players into fewer, larger parts."
+        )
     v = game.table().detach().double()
     change = v - v[0]
-    n = len(game.names)
     size = sizes(n).to(v.device)
     # A coalition of s players counts 1 / (s C(n, s)) for those within and is taken off with
     # 1 / ((n - s) C(n, s)) for those without.
