@@ -4,8 +4,8 @@ from hypothesis import given
 from torch import nn
 
 from strategies import networks, relu_network, tensors
-from unmask import Score, log_odds, logit
-from unmask.methods.saliency import gradient
+from unmask import Score, log_odds, logit, predicted, zoo
+from unmask.methods.saliency import gradient, input_x_gradient
 
 INTEGERS = "embeddings|parameter 'x'"  # the second where types are checked at run time
 FIXTURES = {
@@ -153,3 +153,67 @@ def test_captum_agrees():
     with pytest.warns(UserWarning, match="gradients"):  # captum speaks of what it sets on x
         theirs = attr.Saliency(model).attribute(x, target=target, abs=False)
     assert torch.allclose(gradient(logit(model, target), x).values, theirs, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("linear", (2, -6, 2)),
+        ("product", (6, 6)),
+        ("cubic", (24, 12)),
+        ("hinge", (1, 1)),
+        ("minimum", (0, 1)),
+        ("saturated", (0,)),
+    ],
+)
+def test_known_functions_times_the_input(name, expected):
+    function, x, _ = FIXTURES[name]
+    found = input_x_gradient(logit(function, 0), torch.tensor([x]).double())
+    assert found.values.tolist() == [pytest.approx(expected)]
+    assert found.evaluations == 1
+
+
+def test_without_biases_input_times_gradient_sums_to_the_score():
+    model = relu_network([6, 12, 12, 3], seed=1)
+    with torch.no_grad():
+        for layer in model[::2]:
+            layer.bias.zero_()
+    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(2)).double()
+    found = input_x_gradient(logit(model, 1), x)
+    assert torch.allclose(found.values.sum(1), model(x)[:, 1].detach(), atol=1e-12)
+
+
+@pytest.mark.parametrize("method", [gradient, input_x_gradient])
+@pytest.mark.parametrize("batch_size", [1, 2, 100])
+def test_batching_changes_nothing(method, batch_size):
+    model = relu_network([4, 8, 3], seed=0)
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)).double()
+    score = log_odds(model, torch.tensor([2, 0, 1, 1, 2]))
+    parts = method(score, x, batch_size=batch_size)
+    assert torch.allclose(parts.values, method(score, x).values, atol=1e-14)
+    with pytest.raises(ValueError, match="batch of 0"):
+        method(score, x, batch_size=0)
+
+
+@pytest.mark.parametrize("name", ["digits", "breast_cancer"])
+def test_of_real_networks(name):
+    exhibit = getattr(zoo, name)()
+    x = torch.stack(exhibit.inputs[:3])
+    score = log_odds(exhibit.model, predicted(exhibit.model, x))
+    found = gradient(score, x).values
+    step = 1e-3 * found / found.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1))
+    rise = (score(x + step) - score(x - step)).detach() / 2e-3
+    # The slope along the gradient is its length, less what kinks within the step bend it.
+    assert torch.allclose(rise, found.flatten(1).norm(dim=1), rtol=0.05)
+    assert torch.allclose(input_x_gradient(score, x).values, x * found)
+
+
+@pytest.mark.oracle
+def test_captum_agrees_on_input_times_gradient():
+    attr = pytest.importorskip("captum.attr")
+    model = relu_network([6, 12, 3], seed=1)
+    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(2)).double()
+    target = torch.tensor([0, 2, 1, 1])
+    with pytest.warns(UserWarning, match="gradients"):  # captum speaks of what it sets on x
+        theirs = attr.InputXGradient(model).attribute(x, target=target)
+    assert torch.allclose(input_x_gradient(logit(model, target), x).values, theirs, atol=1e-12)

@@ -89,14 +89,14 @@ def test_the_wanted_gap_is_met(seed, gap):
     model = relu_network([8, 32, 32, 3], seed)
     x, baseline = batch(6, 8, seed), torch.zeros(8).double()
     score = log_odds(model, torch.tensor([0, 1, 2, 0, 1, 2]))
-    found = integrated_gradients(score, x, baseline=baseline, gap=gap, steps=4096)
+    found = integrated_gradients(score, x, baseline=baseline, gap=gap, error=gap, steps=4096)
     change = score(x) - score(baseline.expand_as(x))
     left = change - found.values.sum(1)
     assert torch.allclose(left.detach(), found.gap, atol=1e-12)
     assert (relative(found, score, x, baseline) <= gap).all()
     fine = slow_values(score, x, baseline.expand_as(x), 1000)
     error = (found.values - fine).abs().sum(1) / fine.abs().sum(1)
-    assert (error < 30 * gap).all()
+    assert (error < 4 * gap).all()  # of single inputs; on average they are expected to be gap
 
 
 def test_a_smaller_gap_takes_more_points_and_no_more_than_allowed():
@@ -104,12 +104,13 @@ def test_a_smaller_gap_takes_more_points_and_no_more_than_allowed():
     score = logit(model, 0)
     points = [
         integrated_gradients(score, x, baseline=torch.zeros(8).double(), gap=gap).evaluations
-        for gap in (0.3, 0.03, 0.003)
+        for gap in (0.3, 0.1, 0.01)
     ]
-    assert 4 * 5 <= points[0] < points[1] < points[2]
+    assert 4 * 5 <= points[0] <= points[1] < points[2] <= 4 * 25
     short = integrated_gradients(score, x, baseline=torch.zeros(8).double(), gap=1e-9, steps=7)
     assert short.evaluations == 4 * 7
-    assert short.gap.abs().max() > 1e-9
+    off = short.errors.sum(1) / short.values.abs().sum(1)
+    assert (off > 1e-9).all()
 
 
 @given(networks(inputs=3), tensors(2, 3), tensors(3))
@@ -181,7 +182,7 @@ def test_a_batch_is_its_inputs_one_by_one(gap):
     assert whole.evaluations == sum(one.evaluations for one in alone)
 
 
-@pytest.mark.parametrize("gap", [None, 0.01])
+@pytest.mark.parametrize("gap", [None, 1e-4])
 @pytest.mark.parametrize("batch_size", [None, 2, 9])
 def test_no_more_points_at_a_time_than_the_batch(gap, batch_size):
     sizes = []
@@ -194,7 +195,7 @@ def test_no_more_points_at_a_time_than_the_batch(gap, batch_size):
     found = integrated_gradients(
         logit(counted, 0), batch(4, 8), baseline=torch.zeros(8), gap=gap, batch_size=batch_size
     )
-    assert max(sizes) <= (batch_size or 4)
+    assert max(sizes) <= (batch_size or 2048)
     assert sum(sizes) == found.evaluations
 
 
@@ -290,6 +291,7 @@ def test_nothing_is_left_behind_by_a_model_that_fails_half_way(gap):
         ({"steps": 0}, ValueError, "0 nodes"),
         ({"steps": 1, "gap": 0.1}, ValueError, "1 nodes"),
         ({"gap": 0.0}, ValueError, "gap of 0.0"),
+        ({"error": -1.0}, ValueError, "error of -1.0"),
         ({"gap": float("nan")}, ValueError, "gap of nan"),
         ({"batch_size": 0}, ValueError, "batch of 0"),
         ({"x": torch.tensor([[1, 2]])}, TypeError, INTEGERS),
