@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from unmask import admission
@@ -58,7 +58,7 @@ def masked(
     backgrounds = admission.baseline_for(x, baseline)
     if backgrounds.ndim == x.ndim:
         backgrounds = backgrounds[None]
-    batches = _Batches(score, batch_size or _cached_rows(x))
+    batches = Batches(score, batch_size or cached_rows(x))
 
     # Neither leaves a graph, wherever it is called from. Inference mode would do as much, but what
     # a model keeps for later in it (a cache of positions, say) could never take part in a gradient.
@@ -82,8 +82,14 @@ def masked(
 
 
 @dataclass
-class _Batches:
-    """Runs a score on rows made from one input, as many at a time as memory allows."""
+class Batches:
+    """Runs a score on rows made from inputs, as many at a time as memory allows.
+
+    Args:
+        score: what is read from each row.
+        rows: inputs in one call of the model. Where a GPU's memory runs out it is halved.
+        writes: found out by the first call.
+    """
 
     score: Score
     rows: int
@@ -91,16 +97,21 @@ class _Batches:
     """Whether the model works in place on its input, so that it is lent a copy."""
 
     def __call__(
-        self, blocks: Iterable[Shaped[Tensor, "batch *input"]], total: int
+        self,
+        blocks: Iterable[Shaped[Tensor, "batch *input"]],
+        total: int,
+        source: Int[Tensor, " rows"] | None = None,
     ) -> Float[Tensor, " rows"]:
         """The scores of all rows. A block may be written over once the next is asked for.
+
+        Without a source, all rows are made from the first input.
 
         Outputs are copied into one place and let go at once. Kept in a list they would move the
         model's memory about, out of the processor's cache, which can cost a third of the speed.
         """
         values: list[Tensor] = []
         outputs: Tensor | None = None
-        filled = 0
+        filled = read = 0
         for block in blocks:
             for output in self._outputs(block):
                 if outputs is None:
@@ -110,18 +121,23 @@ class _Batches:
                         capacity, *output.shape[1:], dtype=output.dtype, device=output.device
                     )
                 if filled + len(output) > len(outputs):
-                    values.append(self._read(outputs[:filled]))
-                    filled = 0
+                    values.append(self._read(outputs[:filled], source, read))
+                    read, filled = read + filled, 0
                 outputs[filled : filled + len(output)] = output
                 filled += len(output)
         assert outputs is not None  # there is at least one row
-        values.append(self._read(outputs[:filled]))
+        values.append(self._read(outputs[:filled], source, read))
         return torch.cat(values)
 
-    def _read(self, output: Shaped[Tensor, "rows ..."]) -> Float[Tensor, " rows"]:
+    def _read(
+        self, output: Shaped[Tensor, "rows ..."], source: Int[Tensor, " all"] | None, done: int
+    ) -> Float[Tensor, " rows"]:
+        if source is None:
+            made_from = torch.zeros(len(output), dtype=torch.long, device=output.device)
+        else:
+            made_from = source[done : done + len(output)].to(output.device)
         # A reader may return a view, and the outputs are written over.
-        source = torch.zeros(len(output), dtype=torch.long, device=output.device)
-        return self.score.of(output, source).clone()
+        return self.score.of(output, made_from).clone()
 
     def _outputs(self, block: Shaped[Tensor, "batch *input"]) -> Iterator[Tensor]:
         done = 0
@@ -152,7 +168,7 @@ class _Batches:
 
 
 def _some_values(
-    batches: _Batches,
+    batches: Batches,
     x: Shaped[Tensor, "*input"],
     players: Players,
     backgrounds: Shaped[Tensor, "backgrounds *input"],
@@ -171,7 +187,7 @@ def _some_values(
 
 
 def _all_values(
-    batches: _Batches,
+    batches: Batches,
     x: Shaped[Tensor, "*input"],
     players: Players,
     background: Shaped[Tensor, "*input"],
@@ -231,7 +247,7 @@ def _blocks(
         yield block.view(-1, *x.shape)
 
 
-def _cached_rows(x: Tensor) -> int:
+def cached_rows(x: Tensor) -> int:
     """A batch whose inputs and first layers stay in a processor's cache, or that fills a GPU.
 
     It depends on the size of an input alone, not on a measurement: the last bit of a result may

@@ -5,6 +5,7 @@ or follows from a formula that stands in the docstring.
 """
 
 from unmask.planted.games import majority_terms, parity_terms, planted_game, planted_terms, terms_of
+from unmask.planted.graphs import PlantedGraph, house_graph
 from unmask.planted.networks import (
     and_or_network,
     linear_network,
@@ -14,7 +15,9 @@ from unmask.planted.networks import (
 )
 
 __all__ = [
+    "PlantedGraph",
     "and_or_network",
+    "house_graph",
     "linear_network",
     "majority_network",
     "majority_terms",
