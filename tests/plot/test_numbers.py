@@ -124,6 +124,38 @@ def test_the_heat_map_is_the_sum_over_channels_symmetric_about_zero():
     assert image.get_extent() == [-0.5, 9.5, 7.5, -0.5]  # over the whole picture
 
 
+def test_what_has_no_sign_begins_at_zero_and_says_so():
+    values = torch.rand(1, 4, 5, generator=torch.Generator().manual_seed(1))
+    for over in (ImageView(torch.zeros(8, 10, 3, dtype=torch.uint8)), None):
+        figure = plot(Attribution(values), over=over, percentile=90.0)
+        image = figure.axes[0].images[-1]
+        np.testing.assert_allclose(image.get_array(), values[0], rtol=1e-6)
+        assert image.get_clim() == (0, pytest.approx(np.percentile(values, 90), rel=1e-6))
+        assert "without sign" in figure.axes[1].get_ylabel()
+        assert "90th percentile" in figure.axes[1].get_ylabel()
+        shades = image.cmap(np.linspace(0, 1, 20))
+        light = shades[:, :3] @ [0.299, 0.587, 0.114]
+        assert (np.diff(light) < 0).all()  # in grey, too, more is darker
+    assert "without sign" not in plot(Attribution(-values)).axes[1].get_ylabel()
+
+
+def test_lines_show_how_sure_bars_are():
+    result = Attribution(
+        torch.tensor([[0.5, -2.0, 1.0]]), names=NAMES, errors=torch.tensor([[0.1, 0.5, 3.0]])
+    )
+    figure = plot(result)
+    ax = figure.axes[0]
+    (ends,) = (made.get_segments() for made in ax.collections)
+    np.testing.assert_allclose(
+        [sorted(line[:, 0]) for line in ends], [[-2.5, -1.5], [-2, 4], [0.4, 0.6]], atol=1e-6
+    )
+    low, high = ax.get_xlim()
+    assert low < -2.5
+    assert high > 4
+    assert "one standard error" in figure.get_supxlabel()
+    assert "standard error" not in plot(Attribution(result.values)).get_supxlabel()
+
+
 def test_players_are_painted_over_the_picture_once_per_pixel():
     players = patches((3, 4, 4), (2, 2))
     picture = ImageView(torch.zeros(4, 4, 3, dtype=torch.uint8))

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import get_args
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -17,9 +18,12 @@ from unmask.plot import plot, plot_curve, plot_orders, plot_traces, png, svg
 from unmask.plot.notebook import register
 from unmask.results import (
     Attribution,
+    Dependence,
     Examples,
+    Hierarchy,
     Interactions,
     Measurement,
+    Result,
     Surrogate,
     Synthesis,
 )
@@ -46,6 +50,34 @@ SENTENCE = TextView(("It", " costs", " $", " 5 and $ 6", "\n", "<script>" * 30))
 PIECES = Attribution(torch.linspace(-1, 1, 6)[None])
 MADE = Synthesis(torch.randn(2, 1, 5, 5), torch.tensor([3.0, 4.0]), torch.randn(2, 10))
 RULES = Surrogate(None, 0.9, "if x_1 > $2:\n    yes\n" + "and so on " * 40)
+STEPS = torch.linspace(0, 3, 20)
+CURVE = Dependence(
+    STEPS[:, None],
+    STEPS**2,
+    STEPS**2 + torch.arange(5.0)[:, None],
+    torch.linspace(-1, 4, 30)[:, None],
+    (NAMES[0],),
+)
+CODES = Dependence(
+    torch.arange(4.0)[:, None],
+    torch.tensor([1.0, -1.0, 2.0, 0.0]),
+    observed=(torch.arange(12.0) % 4)[:, None],
+    names=(NAMES[3],),
+)
+HILLS = Dependence(
+    torch.cartesian_prod(STEPS, STEPS[:15]),
+    (STEPS[:, None] * STEPS[:15].sin()).flatten(),
+    observed=torch.rand(40, 2) * 3,
+    names=NAMES[1:3],
+)
+SETS = torch.tensor([*([i == j for j in range(6)] for i in range(6)), [1, 1, 0, 0, 0, 0],
+                     [0, 0, 0, 1, 1, 0], [1, 1, 1, 1, 1, 0], [1] * 6]).bool()  # fmt: skip
+TREE = Hierarchy(
+    SETS,
+    torch.linspace(-2, 1.5, 10),
+    torch.tensor([0] * 6 + [1, 1, 2, 3]),
+    ("not", "a", "$ bad", "<b>", "film_1", "!"),
+)
 
 ALL = {
     "terms": lambda: plot(TERMS),
@@ -84,6 +116,30 @@ ALL = {
         Synthesis(torch.arange(10.0).view(2, 5), torch.ones(2), torch.ones(2, 3))
     ),
     "rules": lambda: plot(RULES),
+    "sure bars": lambda: plot(
+        Attribution(COLUMNS.values, names=NAMES, errors=torch.tensor([[0.1, 3.0, 0.2, 0.1]]))
+    ),
+    "pixels without a sign": lambda: plot(Attribution(PIXELS.values.abs()), over=PICTURE),
+    "pixels without a sign of no picture": lambda: plot(Attribution(PIXELS.values.abs())),
+    "dependence": lambda: plot(CURVE, label="price in $ and $"),
+    "centred dependence": lambda: plot(CURVE, centre=True, most=2),
+    "dependence on codes": lambda: plot(CODES, values=["a $", "<b>", "a long name " * 3, "d"]),
+    "dependence on one point": lambda: plot(Dependence(torch.ones(1, 1), torch.ones(1))),
+    "dependence on nothing": lambda: plot(Dependence(torch.ones(0, 1), torch.ones(0))),
+    "dependence on two columns": lambda: plot(HILLS),
+    "dependence on two columns of few values": lambda: plot(
+        Dependence(torch.cartesian_prod(torch.arange(2.0), STEPS), torch.arange(40.0))
+    ),
+    "a tree above a sentence": lambda: plot(
+        TREE, over=TextView(("It", " is", " a", " $ 5", "\n", "b"))
+    ),
+    "a tree beside a list": lambda: plot(
+        Hierarchy(TREE.members, TREE.score, TREE.step, (*NAMES, *NAMES[:2]))
+    ),
+    "a tree over a picture": lambda: plot(TREE, over=PICTURE, players=patches((6, 8), (2, 3))),
+    "a tree of nothing": lambda: plot(
+        Hierarchy(SETS[:0], torch.zeros(0), torch.zeros(0).long(), TREE.names)
+    ),
 }
 
 
@@ -158,6 +214,10 @@ def test_png_is_a_picture():
         lambda ax: plot(PIECES, over=SENTENCE, ax=ax),
         lambda ax: plot(COLUMNS, over=TABLE, ax=ax),
         lambda ax: plot(RULES, ax=ax),
+        lambda ax: plot(CURVE, ax=ax),
+        lambda ax: plot(CODES, ax=ax),
+        lambda ax: plot(HILLS, ax=ax),
+        lambda ax: plot(TREE, ax=ax),
         lambda ax: plot_traces(MADE, ax=ax),
         lambda ax: plot(Examples(torch.tensor([[1]]), torch.tensor([[1.0]])), ax=ax),
     ],
@@ -189,7 +249,7 @@ def test_a_notebook_shows_results_as_pictures(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     register()
     assert taught[Attribution](COLUMNS)[:4] == b"\x89PNG"
-    assert {Interactions, Measurement, Examples, Synthesis, Surrogate, Figure} < set(taught)
+    assert {*get_args(Result), Figure} <= set(taught)
 
 
 @pytest.mark.parametrize("shell", [None, SimpleNamespace()])

@@ -9,6 +9,7 @@ import typer
 from unmask.cli.demo import demo
 from unmask.cli.errors import DEBUG, UNEXPLAINED, told_as_line
 from unmask.cli.explain import explain
+from unmask.cli.gallery import gallery
 from unmask.cli.methods import cite, methods, show
 from unmask.cli.report import report
 from unmask.cli.run import run
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, explain, run, report, methods, show, cite):
+for command in (demo, explain, run, report, methods, show, cite, gallery):
     app.command()(command)
 
 

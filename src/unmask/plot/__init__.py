@@ -1,12 +1,16 @@
-"""Pictures of results: `plot(result)` draws any of the six types and returns the figure.
+"""Pictures of results: `plot(result)` draws a result of any type and returns the figure.
 
 Nothing is shown and no global setting of matplotlib is touched. In a notebook, importing this
 package makes the picture the display of every result.
 """
 
+from matplotlib.figure import Figure
+
 from unmask.plot import (  # noqa: F401 (each teaches plot its type)
     attribution,
+    dependence,
     examples,
+    hierarchy,
     interactions,
     measurement,
     surrogate,
@@ -16,15 +20,19 @@ from unmask.plot.dispatch import plot
 from unmask.plot.interactions import plot_orders
 from unmask.plot.measurement import plot_curve
 from unmask.plot.notebook import register
+from unmask.plot.side_by_side import panels, plot_side_by_side
 from unmask.plot.style import COLOURS, Colours, png, svg
 from unmask.plot.synthesis import plot_traces
 
 __all__ = [
     "COLOURS",
     "Colours",
+    "Figure",
+    "panels",
     "plot",
     "plot_curve",
     "plot_orders",
+    "plot_side_by_side",
     "plot_traces",
     "png",
     "svg",

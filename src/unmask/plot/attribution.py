@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from unmask.players import Players
-from unmask.plot import bars, heat, sentence
+from unmask.plot import bars, graph, heat, sentence
 from unmask.plot.dispatch import plot
 from unmask.plot.labels import lines, wrapped
 from unmask.plot.style import (
@@ -23,16 +23,19 @@ from unmask.plot.style import (
     stage,
 )
 from unmask.results import Attribution
-from unmask.views import ImageView, TableView, TextView, View
+from unmask.views import GraphView, ImageView, TableView, TextView, View
+
+_LABEL = "contribution to the score"
 
 
 @plot.register
 def _(
     result: Attribution,
     *,
-    over: View | None = None,
+    over: View | GraphView | None = None,
     players: Players | None = None,
     row: int = 0,
+    label: str | None = None,
     most: int = 20,
     percentile: float = 99.0,
     ax: Axes | None = None,
@@ -43,15 +46,18 @@ def _(
     A sentence on given axes is set into the room that they have then: draw it last.
 
     A picture gets values per pixel (channels added up) or, with `players`, per player. A sentence
-    gets them per piece (an embedding added up) or per player. Everything else with
+    gets them per piece (an embedding added up) or per player, a graph per edge. Everything else of
     one axis, and players that share pixels such as channels, are drawn as bars, the largest
-    first; with more axes as a heat map without a picture.
+    first, with their standard errors where they were sampled; with more axes as a heat map without
+    a picture. Channels that all say the same and are no parts of a sum are drawn once, not added
+    up. Pixels and pieces of text none of which is negative are taken to have no sign.
 
     Args:
         result: one or more inputs' values.
         over: what a person sees of the input.
         players: who owns the positions, if the values are the players'.
         row: which input.
+        label: what the values are, such as "bits"; a contribution to the score unless told.
         most: bars to draw.
         percentile: of the sizes of pixels' values, at which their colours end.
         ax: where to draw.
@@ -64,22 +70,27 @@ def _(
         )
     values = result.values[row].detach().cpu().double()
     gap = None if result.gap is None else float(result.gap[row])
+    if isinstance(over, GraphView):
+        return _on_graph(values, gap, over, label, ax, colours)
     if isinstance(over, ImageView) and not _share_pixels(values, players):
-        return _over_picture(values, gap, over, players, percentile, ax, colours)
+        return _over_picture(values, gap, over, players, label, percentile, ax, colours)
     if isinstance(over, TextView):
-        return _in_sentence(values, gap, over, players, ax, colours)
+        return _in_sentence(values, gap, over, players, label, ax, colours)
     if players is not None and values.shape == players.owner.shape != (len(players.names),):
         values = _per_player(values, players)
     if values.ndim > 1:
-        return _over_picture(values, gap, None, None, percentile, ax, colours)
+        return _over_picture(values, gap, None, None, label, percentile, ax, colours)
     names = players.names if players is not None else result.names
     table = over if isinstance(over, TableView) else None
-    return _as_bars(values.reshape(-1), gap, table, names, most, ax, colours)
+    errors = None if result.errors is None else result.errors[row].detach().cpu().double()
+    if errors is not None and errors.shape != values.shape:
+        errors = None  # those of columns do not tell how sure their sum is
+    return _as_bars(values.reshape(-1), errors, gap, table, names, label, most, ax, colours)
 
 
 def _as_bars(
-    values: Tensor, gap: float | None, over: TableView | None, names: tuple[str, ...] | None,
-    most: int, ax: Axes | None, colours: Colours,
+    values: Tensor, errors: Tensor | None, gap: float | None, over: TableView | None,
+    names: tuple[str, ...] | None, label: str | None, most: int, ax: Axes | None, colours: Colours,
 ) -> Figure:  # fmt: skip
     given = tuple(f"feature {i + 1}" for i in range(len(values))) if names is None else names
     for what, found in (("names", given), ("texts of the table", over and over.present)):
@@ -101,24 +112,27 @@ def _as_bars(
         return figure
     labels = [wrapped(given[place]) for place in chosen.tolist()]
     figure, ax = stage(ax, bars.height(labels) + 0.8)
-    bars.draw(ax, labels, values[chosen].tolist(), [False] * len(labels), colours, own)
-    ax.set_xlabel("contribution to the score", size=SMALL, color=MUTED)
+    sure = None if errors is None else errors.reshape(-1)[chosen].tolist()
+    bars.draw(ax, labels, values[chosen].tolist(), [False] * len(labels), colours, own, sure)
+    ax.set_xlabel(label or _LABEL, size=SMALL, color=MUTED, parse_math=False)
     said = _sum(values, gap)
     if len(chosen) < len(values):
         left = float(values.sum() - values[chosen].sum())
         rest = f"the others add up to {signed(left)}"
         said = f"The {len(chosen)} largest of {len(values)}; {rest}. {said}"
+    if sure is not None:
+        said += " Lines at the ends: one standard error to either side."
     caption(figure, ax, lines(said.split(" "), 118 if own else 56), own)
     return figure
 
 
 def _over_picture(
     values: Tensor, gap: float | None, over: ImageView | None, players: Players | None,
-    percentile: float, ax: Axes | None, colours: Colours,
+    label: str | None, percentile: float, ax: Axes | None, colours: Colours,
 ) -> Figure:  # fmt: skip
     of_players = values.tolist() if _is_per_player(values, players) else None
     owner = None
-    note = ""
+    note, total = "", values
     if of_players is not None and players is not None:
         owner = players.owner.cpu()
         painted = players.paint(values)
@@ -127,9 +141,12 @@ def _over_picture(
     else:
         painted = values
     if painted.ndim > 2:
-        channels = painted.shape[:-2].numel()
-        note = f", {channels} channels added up" if channels > 1 else ""
-        painted = painted.flatten(0, -3).sum(0)
+        layers = painted.flatten(0, -3)
+        if gap is None and bool((layers == layers[:1]).all()):
+            painted = total = layers[0]  # each channel holds the value of the pixel, no share of it
+        else:
+            note = f", {len(layers)} channels added up" if len(layers) > 1 else ""
+            painted = layers.sum(0)
     if painted.ndim != 2:
         raise ValueError(
             f"Values of shape {tuple(values.shape)} cannot be laid over a picture. "
@@ -137,28 +154,41 @@ def _over_picture(
         )
     sizes = painted.abs().nan_to_num(0.0, posinf=0.0)
     limit = float(sizes.max()) if sizes.numel() else 0.0
-    label = f"contribution to the score{note}"
+    said = f"{label or _LABEL}{note}"
     if of_players is None and sizes.numel():
         limit = float(np.percentile(sizes.numpy(), percentile)) or limit
-        label += f"\ncolours end at {limit:.3g}, the {percentile:g}th percentile of the sizes"
+        said += f"\ncolours end at {limit:.3g}, the {percentile:g}th percentile of the sizes"
+    unsigned = of_players is None and limit > 0 and float(painted.nan_to_num(0.0).min()) >= 0
+    if unsigned:
+        said = said.replace("contribution", "contribution without sign", 1) if not label else said
     high, wide = painted.shape if over is None else over.pixels.shape[:2]
     width = 5.6
     own = ax is None
     figure, ax = stage(ax, max(2.2, min(5.0, (width - 1.3) * high / wide + 0.5)), width)
     heat.draw(
         figure, ax, painted.float().numpy(), over.pixels if over else None, limit=limit,
-        label=label, colours=colours,
+        label=said, colours=colours, unsigned=unsigned,
     )  # fmt: skip
     if of_players is not None and owner is not None and owner.ndim == 2:
         heat.mark_players(ax, owner.numpy(), of_players, (high, wide))
-    if own:
-        caption(figure, ax, _sum(values, gap), own)
+    if own and not (unsigned and gap is None):
+        caption(figure, ax, _sum(total, gap), own)
     return figure
 
 
-def _in_sentence(
-    values: Tensor, gap: float | None, over: TextView, players: Players | None, ax: Axes | None,
+def _on_graph(
+    values: Tensor, gap: float | None, over: GraphView, label: str | None, ax: Axes | None,
     colours: Colours,
+) -> Figure:  # fmt: skip
+    flat = values.reshape(-1)
+    label = label or ("value of the edge" if gap is None else _LABEL)
+    note = "" if gap is None else _sum(values, gap)  # masks do not add up to anything
+    return graph.draw(flat, over, label=label, note=note, ax=ax, colours=colours)
+
+
+def _in_sentence(
+    values: Tensor, gap: float | None, over: TextView, players: Players | None, label: str | None,
+    ax: Axes | None, colours: Colours,
 ) -> Figure:  # fmt: skip
     pieces, each = list(over.pieces), values
     if _is_per_player(values, players) and players is not None:
@@ -173,17 +203,24 @@ def _in_sentence(
             f"There are {len(each)} values for {len(over.pieces)} pieces of text. "
             "Give a value per piece, or players that own the pieces."
         )
-    said = f"Blue raises the score, orange lowers it. {_sum(values, gap)}"
-    if colours != COLOURS:
-        said = f"The number below a piece is its contribution. {_sum(values, gap)}"
+    unsigned = bool((each >= 0).all() and (each > 0).any())
+    if unsigned:
+        said = f"The darker a piece, the larger its {label or 'value'}."
+    elif label or colours != COLOURS:
+        said = f"The number below a piece is its {label or 'contribution'}."
+    else:
+        said = "Blue raises the score, orange lowers it."
+    if not (unsigned and gap is None):
+        said += f" {_sum(values, gap)}"
     if ax is None:
         width = 72 * WIDTH
-        room = sentence.height(pieces, each.tolist(), width)
+        room = sentence.height(pieces, each.tolist(), width, unsigned)
         figure = sheet(room / 72 + 0.3)
         figure.set_layout_engine("none")
         share = room / (room + 72 * 0.3)
         ax = figure.add_axes((0, 1 - share, 1, share))
-        figure.text(0.012, 0.08 / (room / 72 + 0.3), said, size=SMALL, color=MUTED)
+        line = figure.text(0.012, 0.08 / (room / 72 + 0.3), said, size=SMALL, color=MUTED)
+        line.set_parse_math(False)
     else:
         figure, ax = stage(ax, 1.0)
         figure.draw_without_rendering()  # settles where the axes are, if others share the figure
@@ -192,7 +229,9 @@ def _in_sentence(
             72 * figure.get_figwidth() * place.width,
             72 * figure.get_figheight() * place.height,
         )
-    sentence.draw(ax, pieces, each.tolist(), width=width, room=room, colours=colours)
+    sentence.draw(
+        ax, pieces, each.tolist(), width=width, room=room, colours=colours, unsigned=unsigned
+    )
     return figure
 
 

@@ -23,6 +23,7 @@ def draw(
     hatched: Sequence[bool],
     colours: Colours,
     own: bool,
+    errors: Sequence[float] | None = None,
 ) -> None:
     """Draw one bar below the other, the first on top.
 
@@ -33,22 +34,35 @@ def draw(
         hatched: bars that are lined instead of filled.
         colours: of positive and negative bars.
         own: whether the axes are as high as the bars need. Otherwise letters may have to shrink.
+        errors: half the length of the line that shows how sure each value is.
     """
     bottom, middles = 0.0, []
     for label in labels:
         middles.append(bottom + _row(label) / 2)
         bottom += _row(label)
     lengths = [value if isfinite(value) else 0.0 for value in values]
-    for middle, value, length, lined in zip(middles, values, lengths, hatched, strict=True):
+    sure = [error if isfinite(error) else 0.0 for error in errors or [0.0] * len(values)]
+    ends = [
+        length + (error if length >= 0 else -error)
+        for length, error in zip(lengths, sure, strict=True)
+    ]
+    for middle, value, length, end, lined in zip(
+        middles, values, lengths, ends, hatched, strict=True
+    ):
         colour = colours[0] if length >= 0 else colours[1]
         ax.barh(
             middle, length, height=0.19, linewidth=0.9, edgecolor=colour,
             color="white" if lined else colour, hatch="/////" if lined else None,
         )  # fmt: skip
         ax.annotate(
-            signed(value), (length, middle), (4 if length >= 0 else -4, 0),
+            signed(value), (end, middle), (4 if length >= 0 else -4, 0),
             textcoords="offset points", va="center", ha="left" if length >= 0 else "right",
             size=SMALL, color=MUTED,
+        )  # fmt: skip
+    if errors is not None:
+        ax.errorbar(
+            lengths, middles, xerr=sure, fmt="none", ecolor=INK, elinewidth=1.0, capsize=2.4,
+            capthick=1.0,
         )  # fmt: skip
     quiet(ax)
     letters = NORMAL * (1.0 if own else _scale(ax, bottom))
@@ -56,7 +70,8 @@ def draw(
     ax.grid(axis="x", color=FAINT, linewidth=0.5)
     ax.set_yticks(middles, labels, parse_math=False, size=letters, color=INK)
     ax.set_ylim(bottom, 0)
-    _leave_room(ax, lengths)
+    others = [length - (end - length) for length, end in zip(lengths, ends, strict=True)]
+    _leave_room(ax, ends, others)
 
 
 def _row(label: str) -> float:
@@ -71,8 +86,10 @@ def _scale(ax: Axes, height: float) -> float:
     return min(1.0, max(0.45, room / height)) if height > room else 1.0
 
 
-def _leave_room(ax: Axes, lengths: Sequence[float]) -> None:
-    """Room for the numbers at the ends of the bars."""
-    low, high = min(0.0, *lengths), max(0.0, *lengths)
+def _leave_room(ax: Axes, ends: Sequence[float], others: Sequence[float]) -> None:
+    """Room for the numbers at the ends, and for the other ends of what says how sure they are."""
+    low, high = min(0.0, *ends), max(0.0, *ends)
     room = 0.2 * (high - low) or 1.0
-    ax.set_xlim(low - room if low < 0 else -0.02 * room, high + room if high > 0 else 0.02 * room)
+    left = low - room if low < 0 else -0.02 * room
+    right = high + room if high > 0 else 0.02 * room
+    ax.set_xlim(min(left, min(others) - 0.02 * room), max(right, max(others) + 0.02 * room))

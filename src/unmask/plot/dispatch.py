@@ -1,8 +1,11 @@
 """plot: one verb for all results."""
 
 from functools import singledispatch
+from typing import get_args
 
 from matplotlib.figure import Figure
+
+from unmask.results import Result
 
 
 @singledispatch
@@ -19,9 +22,9 @@ def plot(result: object) -> Figure:
     >>> figure.savefig("age.png")  # doctest: +SKIP
 
     Args:
-        result: any of the six types.
+        result: any type.
     """
     raise TypeError(
-        f"plot takes a result, but got {type(result).__name__}. Give an Attribution, "
-        "Interactions, Examples, Synthesis, Surrogate or Measurement."
+        f"plot takes a result, but got {type(result).__name__}. "
+        f"Give one of {', '.join(kind.__name__ for kind in get_args(Result))}."
     )

@@ -1,14 +1,18 @@
 """Values laid over the positions of a picture."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
-from unmask.plot.style import INK, MUTED, PAPER, SMALL, Colours, diverging, signed
+from unmask.plot.style import INK, MUTED, PAPER, SMALL, Colours, diverging, rising, signed
 
 
 def draw(
@@ -20,8 +24,9 @@ def draw(
     limit: float,
     label: str,
     colours: Colours,
+    unsigned: bool = False,
 ) -> None:
-    """Lay values over a picture in grey; the colours are symmetric about zero.
+    """Lay values over a picture in grey, with a scale beside it.
 
     Args:
         figure: the figure.
@@ -31,6 +36,30 @@ def draw(
         limit: the size at which colours end.
         label: of the scale.
         colours: of positive and negative values.
+        unsigned: whether values have no sign, so that colours begin at zero.
+    """
+    image = lay(ax, values, pixels, limit=limit, colours=colours, unsigned=unsigned)
+    scale(figure, [ax], image, label)
+
+
+def lay(
+    ax: Axes,
+    values: Float[np.ndarray, "height width"],
+    pixels: UInt8[Tensor, "rows columns 3"] | None,
+    *,
+    limit: float,
+    colours: Colours,
+    unsigned: bool = False,
+) -> AxesImage:
+    """Lay values over a picture in grey; colours are symmetric about zero, or begin at it.
+
+    Args:
+        ax: where to.
+        values: stretched over the picture where they are fewer.
+        pixels: the picture; without it the ground is white.
+        limit: the size at which colours end.
+        colours: of positive and negative values.
+        unsigned: whether values have no sign.
     """
     height, width = values.shape if pixels is None else pixels.shape[:2]
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
@@ -39,15 +68,28 @@ def draw(
         pale = 0.5 + 0.5 * grey  # so that black parts do not swallow the colours
         ax.imshow(pale, cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="nearest")
     limit = limit or 1.0
-    image = ax.imshow(
-        values, cmap=diverging(colours, see_through=pixels is not None), vmin=-limit, vmax=limit,
-        extent=extent, interpolation="nearest",
-    )  # fmt: skip
+    see_through = pixels is not None
+    shades = rising(see_through) if unsigned else diverging(colours, see_through)
     ax.set_axis_off()
-    scale = figure.colorbar(image, ax=ax, shrink=0.8, pad=0.03, aspect=24)
-    scale.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-    scale.ax.tick_params(length=0, labelsize=SMALL, labelcolor=MUTED)
-    scale.set_label(label, size=SMALL, color=MUTED)
+    return ax.imshow(
+        values, cmap=shades, vmin=0 if unsigned else -limit, vmax=limit, extent=extent,
+        interpolation="nearest",
+    )  # fmt: skip
+
+
+def scale(figure: Figure, places: Sequence[Axes], image: ScalarMappable, label: str) -> None:
+    """A scale beside pictures.
+
+    Args:
+        figure: the figure.
+        places: the axes that it serves.
+        image: whose colours it explains.
+        label: what they stand for.
+    """
+    bar = figure.colorbar(image, ax=list(places), shrink=0.8, pad=0.03, aspect=24)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    bar.ax.tick_params(length=0, labelsize=SMALL, labelcolor=MUTED)
+    bar.set_label(label, size=SMALL, color=MUTED)
 
 
 def mark_players(

@@ -1,19 +1,13 @@
 """In a notebook, a result at the end of a cell is its picture."""
 
 import sys
+from typing import get_args
 
 from matplotlib.figure import Figure
 
 from unmask.plot.dispatch import plot
 from unmask.plot.style import png
-from unmask.results import (
-    Attribution,
-    Examples,
-    Interactions,
-    Measurement,
-    Surrogate,
-    Synthesis,
-)
+from unmask.results import Result
 
 
 def register() -> None:
@@ -24,7 +18,7 @@ def register() -> None:
     if formatter is None:
         return
     pictures = formatter.formatters["image/png"]
-    for kind in (Attribution, Examples, Interactions, Measurement, Surrogate, Synthesis):
+    for kind in get_args(Result):
         pictures.for_type(kind, lambda result: png(plot(result)))
     if Figure not in pictures.type_printers:  # pyplot, which is not used here, would do this
         pictures.for_type(Figure, png)

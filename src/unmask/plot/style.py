@@ -4,7 +4,8 @@ import io
 import re
 import warnings
 
-from matplotlib import rc_context
+import numpy as np
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb, to_rgba
 from matplotlib.figure import Figure
@@ -100,6 +101,18 @@ def diverging(colours: Colours, see_through: bool = False) -> LinearSegmentedCol
     steps += [to_rgba(positive, 0.0), to_rgba(positive, 0.8), to_rgba(_darker(positive), 0.95)]
     places = [0.0, 0.25, 0.5, 0.5, 0.75, 1.0]
     return LinearSegmentedColormap.from_list("signed", list(zip(places, steps, strict=True)))
+
+
+def rising(see_through: bool = False) -> LinearSegmentedColormap:
+    """For values without a sign: from nothing to dark, in steps that look even.
+
+    Args:
+        see_through: lets what lies below show where values are small.
+    """
+    shades = colormaps["magma_r"](np.linspace(0.0, 0.92, 256))
+    if see_through:
+        shades[:, 3] = np.linspace(0.0, 1.0, 256) ** 0.6 * 0.92
+    return LinearSegmentedColormap.from_list("unsigned", shades)
 
 
 def _darker(colour: str) -> tuple[float, float, float]:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from unmask.zoo.training import Recipe, fresh, trained
@@ -31,7 +31,7 @@ def trained_once(
     name: str,
     make: Callable[[], nn.Module],
     inputs: Shaped[Tensor, "batch *input"],
-    labels: Int[Tensor, " batch"],
+    labels: Shaped[Tensor, " batch"],
     recipe: Recipe,
 ) -> nn.Module:
     """Train as `trained` does, or take the weights from the cache.

@@ -80,6 +80,13 @@ def adult_rows() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def house_rows() -> list[dict[str, str]]:
+    """Block groups of the Californian census of 1990: nine columns and a category, as text."""
+    file = data_file("tabular/california_housing.csv.gz")
+    with gzip.open(file, "rt", encoding="utf-8", newline="") as content:
+        return list(csv.DictReader(content))
+
+
 def sentiments(part: str) -> list[tuple[list[str], int]]:
     """Texts of SST-2 as words, with 1 for praise and 0 for blame.
 

@@ -21,6 +21,7 @@ class Recipe:
         smoothing: of the labels.
         seed: of the weights, of the order of the data and of the changes made to it.
         words: how the words of texts are treated, if the inputs are texts.
+        numbers: whether the labels are numbers to come near to, and not classes.
     """
 
     epochs: int
@@ -30,6 +31,7 @@ class Recipe:
     smoothing: float = 0.0
     seed: int = 0
     words: "Words | None" = None
+    numbers: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Words:
 def trained(
     make: Callable[[], nn.Module],
     inputs: Shaped[Tensor, "batch *input"],
-    labels: Int[Tensor, " batch"],
+    labels: Shaped[Tensor, " batch"],
     recipe: Recipe,
 ) -> nn.Module:
     """Make a network and train it to name the labels.
@@ -91,15 +93,19 @@ def trained(
                 batch = inputs[rows]
                 if recipe.words:
                     batch = recipe.words(batch, generator)
-                loss = functional.cross_entropy(
-                    model(batch), labels[rows], label_smoothing=recipe.smoothing
-                )
+                loss = _loss(model(batch), labels[rows], recipe)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
                 schedule.step()
     model.zero_grad()
     return model.eval()
+
+
+def _loss(output: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    if recipe.numbers:
+        return functional.mse_loss(output[:, 0], labels)
+    return functional.cross_entropy(output, labels, label_smoothing=recipe.smoothing)
 
 
 def fresh(make: Callable[[], nn.Module], seed: int) -> nn.Module:
