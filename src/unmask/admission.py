@@ -94,8 +94,19 @@ def differentiable(x: Tensor) -> None:
             "explain the embeddings: wrap the model in unmask.internals.Embedded(model, ids, "
             "layer) and pass its embeddings() as x."
         )
+    filled(x)
+
+
+def filled(x: Tensor) -> None:
+    """Refuse a batch of nothing."""
     if x.ndim == 0 or len(x) == 0:
         raise ValueError(
             f"The batch is empty: x has shape {tuple(x.shape)}. Give at least one input, with "
             "the batch as the first axis."
         )
+
+
+def batched(batch_size: int | None) -> None:
+    """Refuse calls of the model with nothing in them."""
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"A batch of {batch_size} inputs is too small. Give at least 1.")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from unmask import admission
@@ -167,10 +167,36 @@ def admit(score: Score, x: Float[Tensor, "batch *input"], batch_size: int | None
     """Check what every method of gradients asks of its input, its model and its batches."""
     admission.differentiable(x)
     admission.settled(score.model)
-    if score.targets not in (None, len(x)):
+    one_class_each(score, len(x))
+    admission.batched(batch_size)
+
+
+def admit_any(
+    score: Score, x: Shaped[Tensor, "batch *input"], batch_size: int | None = None
+) -> None:
+    """The same of methods that take no gradient: token ids may come in as well."""
+    admission.finite("The input", x)
+    admission.filled(x)
+    admission.settled(score.model)
+    one_class_each(score, len(x))
+    admission.batched(batch_size)
+
+
+def one_class_each(score: Score, count: int, what: str = "x") -> None:
+    """Refuse a score that has a class for each of other inputs than these."""
+    if score.targets not in (None, count):
         raise ValueError(
-            f"The {score.name} is of {score.targets} inputs, but x holds {len(x)}. "
+            f"The {score.name} is of {score.targets} inputs, but {what} holds {count}. "
             "Give one class, or one class per input."
         )
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"A batch of {batch_size} inputs is too small. Give at least 1.")
+
+
+def refuse_broken(score: Score, values: Float[Tensor, " rows"]) -> None:
+    """Refuse scores of changed inputs that are not finite: one would spoil the whole answer."""
+    broken = ~values.isfinite()
+    if broken.any():
+        raise ValueError(
+            f"The {score.name} of {int(broken.sum())} of {len(values)} changed inputs is not "
+            f"finite: {float(values[broken][0])}. Look at what the model computes there, such as "
+            "a root or a logarithm of zero, or change the inputs to something else."
+        )

@@ -44,7 +44,7 @@ def test_the_example_of_a_new_method_is_right() -> None:
     before = dict(card.CARDS)
     try:
         exec(source, scope)
-        result = scope["feature_omission"](Game(lambda m: m.sum(1).float() ** 2, ("a", "b", "c")))
+        result = scope["ablation"](Game(lambda m: m.sum(1).float() ** 2, ("a", "b", "c")))
     finally:
         card.CARDS.clear()
         card.CARDS.update(before)

@@ -8,7 +8,7 @@ from unmask.players import channels, features, patches
 from unmask.plot import plot, plot_curve, plot_orders, plot_traces
 from unmask.plot.labels import term, wrapped
 from unmask.results import Attribution, Examples, Interactions, Measurement, Synthesis
-from unmask.views import ImageView, TableView, TextView
+from unmask.views import GraphView, ImageView, TableView, TextView
 
 NAMES = ("wing", "tail", "beak")
 TERMS = Interactions(
@@ -180,6 +180,61 @@ def test_an_embedding_counts_for_its_token():
     figure = plot(Attribution(values), over=TextView(("good", " film")))
     said = [text.get_text() for text in figure.axes[0].texts]
     assert said == ["good", "+3", "film", "\N{MINUS SIGN}4"]
+
+
+def test_channels_that_all_say_the_same_are_drawn_once():
+    value = torch.tensor([[0.5, -0.2], [0.0, 1.0]])
+    same = value.expand(1, 3, 2, 2)
+    picture = ImageView(torch.zeros(2, 2, 3, dtype=torch.uint8))
+    figure = plot(Attribution(same), over=picture, percentile=100.0)
+    image = figure.axes[0].images[-1]
+    assert image.get_array().tolist() == value.tolist()
+    assert image.get_clim() == (-1, 1)
+    assert "added up" not in figure.axes[1].get_ylabel()
+    assert figure.get_supxlabel() == "Sum of all: +1.3."
+    # Shares of a score are shares, even if they happen to be equal: a pixel has all three.
+    figure = plot(Attribution(same, torch.zeros(1)), over=picture)
+    assert figure.axes[0].images[-1].get_array()[1, 1] == 3
+    assert "3 channels added up" in figure.axes[1].get_ylabel()
+
+
+def _pieces(figure):
+    """The boxes behind the pieces of a sentence, darkest last, and the numbers below them."""
+    texts = figure.axes[0].texts
+    boxes = [text.get_bbox_patch().get_facecolor() for text in texts if text.get_bbox_patch()]
+    return boxes, [text.get_text() for text in texts if not text.get_bbox_patch()]
+
+
+def test_a_sentence_whose_values_have_no_sign_does_not_speak_of_two_directions():
+    text = TextView(("a", " good", " film"))
+    figure = plot(Attribution(torch.tensor([[0.0, 0.25, 1.0]])), over=text)
+    assert figure.texts[-1].get_text() == "The darker a piece, the larger its value."
+    boxes, numbers = _pieces(figure)
+    assert numbers == ["0.25", "1"]
+    light = [opaque * (red + green + blue) / 3 + 1 - opaque for red, green, blue, opaque in boxes]
+    assert light[0] == 1  # what has nothing is as white as the paper
+    assert light[0] > light[1] > light[2]
+    complete = plot(Attribution(torch.tensor([[0.0, 0.25, 1.0]]), torch.zeros(1)), over=text)
+    assert "Sum of all: +1.25; completeness gap" in complete.texts[-1].get_text()
+    for values in ([[-0.5, 0.25, 1.0]], [[0.0, 0.0, 0.0]]):
+        figure = plot(Attribution(torch.tensor(values)), over=text)
+        assert figure.texts[-1].get_text().startswith("Blue raises the score, orange lowers it.")
+
+
+def test_the_label_says_what_the_values_are():
+    label = "bits of $x$"
+    picture, text = ImageView(torch.zeros(2, 2, 3, dtype=torch.uint8)), TextView(("a", " b"))
+    graph = GraphView(torch.tensor([[0, 1], [1, 0]]), torch.rand(2, 2), ("a", "b"))
+    flat, square = Attribution(torch.tensor([[1.0, -2.0]])), Attribution(torch.randn(1, 2, 2))
+    assert plot(flat).axes[0].get_xlabel() == "contribution to the score"
+    assert plot(flat, label=label).axes[0].get_xlabel() == label
+    assert plot(square, over=picture, label=label).axes[1].get_ylabel().startswith(label + "\n")
+    without = plot(Attribution(square.values.abs()), over=picture, label=label)
+    assert without.axes[1].get_ylabel().startswith(label + "\n")
+    assert plot(flat, over=graph, label=label).axes[1].get_ylabel() == label
+    for values, said in (([1.0, -2.0], "below a piece is its"), ([1.0, 2.0], "the larger its")):
+        figure = plot(Attribution(torch.tensor([values])), over=text, label=label)
+        assert f"{said} {label}." in figure.texts[-1].get_text()
 
 
 def test_what_does_not_fit_is_told():

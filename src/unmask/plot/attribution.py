@@ -142,7 +142,7 @@ def _over_picture(
         painted = values
     if painted.ndim > 2:
         layers = painted.flatten(0, -3)
-        if gap is None and bool((layers == layers[:1]).all()):
+        if gap is None and len(layers) > 0 and bool((layers == layers[:1]).all()):
             painted = total = layers[0]  # each channel holds the value of the pixel, no share of it
         else:
             note = f", {len(layers)} channels added up" if len(layers) > 1 else ""

@@ -5,14 +5,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmask.card import method
-from unmask.internals import module_of
+from unmask.internals import module_of, refuse_broken
 from unmask.masking import cached_rows
 from unmask.methods.saliency.activation_maps.layer_maps import (
     Reshape,
     admit_images,
     laid_out,
     on_picture,
-    refuse_broken,
 )
 from unmask.methods.saliency.activation_maps.rest_of_model import RestOfModel, rest_of_model
 from unmask.results import Attribution

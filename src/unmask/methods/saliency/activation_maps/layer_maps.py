@@ -130,17 +130,6 @@ def stretched(
     return functional.interpolate(maps, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def refuse_broken(score: Score, values: Float[Tensor, " rows"]) -> None:
-    """Refuse scores that are not finite: one such weight would spoil the whole map."""
-    broken = ~values.isfinite()
-    if broken.any():
-        raise ValueError(
-            f"The {score.name} of {int(broken.sum())} of {len(values)} changed inputs is not "
-            f"finite: {float(values[broken][0])}. Look at what the model computes on them: a root "
-            "or a logarithm of zero, or a number too large for its type."
-        )
-
-
 def admit_images(score: Score, x: Tensor, batch_size: int | None = None) -> None:
     """Refuse what no method of this family can explain."""
     admit(score, x, batch_size)

@@ -6,12 +6,12 @@ from torch import Tensor
 
 from unmask import admission
 from unmask.card import method
+from unmask.internals import refuse_broken
 from unmask.masking import cached_rows
 from unmask.methods.saliency.activation_maps.layer_maps import (
     Reshape,
     admit_images,
     on_picture,
-    refuse_broken,
     run_to_layer,
     stretched,
 )

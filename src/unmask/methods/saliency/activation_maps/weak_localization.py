@@ -14,7 +14,7 @@ from unmask.card import method
 from unmask.internals import edit
 from unmask.masking import cached_rows
 from unmask.methods.saliency.activation_maps.layer_maps import stretched
-from unmask.methods.saliency.information.descent import descend, seeded
+from unmask.methods.saliency.descent import descend, seeded
 from unmask.results import Surrogate
 
 Labels = (

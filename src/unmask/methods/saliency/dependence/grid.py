@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from scipy.stats.mstats import mquantiles
 from torch import Tensor
 
-from unmask import admission
+from unmask import admission, internals
 from unmask.score import Score
 
 STEPS, MIDDLE = 100, (0.05, 0.95)
@@ -28,13 +28,8 @@ def admit(score: Score, data: Tensor, batch_size: int | None, what: str = "data"
             f"A table has rows and columns, but the {what} has shape {tuple(data.shape)}. "
             "Give a tensor [rows, columns] with at least one of each."
         )
-    if score.targets not in (None, len(data)):
-        raise ValueError(
-            f"The {score.name} is of {score.targets} inputs, but the {what} holds {len(data)}. "
-            "Give one class, or one class per row."
-        )
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"A batch of {batch_size} inputs is too small. Give at least 1.")
+    internals.one_class_each(score, len(data), f"the {what}")
+    admission.batched(batch_size)
     admission.settled(score.model)
     # Enough rows to fill a matrix product, few enough to stay in a processor's cache.
     numbers = 2**24 if data.is_cuda else 2**18

@@ -193,5 +193,4 @@ def _check(x: Tensor, residual: float, batch_size: int | None) -> None:
             f"A residual of {residual} leaves no attention to follow. Give a share from 0 up to "
             "but without 1."
         )
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"A batch of {batch_size} inputs is too small. Give at least 1.")
+    admission.batched(batch_size)

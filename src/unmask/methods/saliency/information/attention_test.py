@@ -374,6 +374,5 @@ def _check(
             f"changed by {change} are no test. Give at least 1 of each and a change between 0 "
             "and 1, such as 0.01."
         )
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"A batch of {batch_size} inputs is too small. Give at least 1.")
+    admission.batched(batch_size)
     return mask

@@ -274,5 +274,4 @@ def _check(
             f"Layer {layer!r} is looked for in a module, but the model is a "
             f"{type(model).__name__}. Give an nn.Module, or a function that returns the state."
         )
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"A batch of {batch_size} inputs is too small. Give at least 1.")
+    admission.batched(batch_size)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from unmask import admission
 from unmask.card import method
-from unmask.methods.saliency.information.descent import descend, seeded
+from unmask.methods.saliency.descent import descend, seeded
 from unmask.methods.saliency.information.selections import Reinforce, Selection, omega
 from unmask.results import Surrogate
 

@@ -1,6 +1,6 @@
 """Ways back through single operations: what the gradients of relevance propagation are made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -42,9 +42,14 @@ def proportional(source: Tensor, value: Tensor) -> Tensor:
 
     This is the identity rule of activations: relevance passes unchanged.
     """
-    u, value = source.detach(), value.expand_as(source)
-    ratio = (value / u).masked_fill_(u == 0, 0)
-    return pulled(source, value, lambda g: g * ratio)
+    value = value.expand_as(source)
+    slope = ratio(value, source.detach())
+    return pulled(source, value, lambda g: g * slope)
+
+
+def ratio(r: Tensor, z: Tensor) -> Tensor:
+    """Numbers over others; where these are zero there is nothing to hand anything on to."""
+    return (r / z).masked_fill_(z == 0, 0)
 
 
 def weakened(source: Tensor, share: float) -> Tensor:
@@ -62,13 +67,20 @@ def pushed(point: Tensor, read: Tensor, direction: Tensor) -> Tensor:
 
 def reads_input(u: Tensor) -> bool:
     """Whether a tensor was made of the input without any affine layer."""
+    return not any(getattr(node, "affine", False) for node in _graph(u))
+
+
+def made_of(u: Tensor, leaf: Tensor) -> bool:
+    """Whether any way leads back from a tensor to a leaf."""
+    return any(getattr(node, "variable", None) is leaf for node in _graph(u))
+
+
+def _graph(u: Tensor) -> Iterator[Any]:
+    """The steps that a tensor was made in."""
     waiting, seen = [u.grad_fn], set()
     while waiting:
         node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        if getattr(node, "affine", False):
-            return False
-        seen.add(node)
-        waiting += [before for before, _ in node.next_functions]
-    return True
+        if node is not None and node not in seen:
+            yield node
+            seen.add(node)
+            waiting += [before for before, _ in node.next_functions]

@@ -18,15 +18,16 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from unmask.internals import admit
 from unmask.internals import layer as layer_of
 from unmask.methods.saliency.propagation import unweighted
-from unmask.methods.saliency.propagation.backward import pulled, pushed, reads_input, weakened
-from unmask.methods.saliency.propagation.recurrent import Recurrence
-from unmask.methods.saliency.propagation.rules import (
-    InputRule,
-    Rule,
-    Rules,
-    kept,
-    quotient,
+from unmask.methods.saliency.propagation.backward import (
+    made_of,
+    pulled,
+    pushed,
+    ratio,
+    reads_input,
+    weakened,
 )
+from unmask.methods.saliency.propagation.recurrent import Recurrence
+from unmask.methods.saliency.propagation.rules import InputRule, Rule, Rules, kept
 from unmask.methods.saliency.propagation.sharing import Layer
 from unmask.operations import (
     Affine,
@@ -237,7 +238,7 @@ class Entrance:
         What lies between is taken as linear: moving, padding, scaling and centring pixels.
         """
         weight = pushed(point, self.read, torch.ones_like(point))
-        share = quotient(relevance, weight, 0.0)
+        share = ratio(relevance, weight)
         (found,) = torch.autograd.grad(self.read, point, share, retain_graph=True)
         return found
 
@@ -271,14 +272,15 @@ def relevance(
             some = x if len(rows) == len(x) else x[rows]
             point = (some.clone() if some.is_inference() else some.detach()).requires_grad_()
             value, found = _propagated(score, point, rows, rules, handlers)
-        broken = ~(found.isfinite().reshape(len(rows), -1).all(1) & value.isfinite())
+        values.append(found.to(x.dtype))
+        handed = values[-1].reshape(len(rows), -1).sum(1, dtype=torch.float64)
+        gaps.append(value.double() - handed)
+        broken = ~gaps[-1].isfinite()
         if broken.any():
             raise ValueError(
                 f"The relevance of the {score.name} at input {int(rows[broken][0])} is not finite. "
                 "Give the rules a larger epsilon, or look at what the model computes there."
             )
-        values.append(found.to(x.dtype))
-        gaps.append(value.double() - values[-1].double().reshape(len(rows), -1).sum(1))
     return Attribution(torch.cat(values), gap=torch.cat(gaps), evaluations=len(x))
 
 
@@ -301,8 +303,10 @@ def _propagated(
             "Look for detach(), argmax or no_grad in the model, or use a method of a game."
         )
     ends = [point, *(entrance.leaf for entrance in work.entrances)]
+    # Only a way beside the entrances can use up what `carried` needs; kept, it costs much memory.
+    beside = len(ends) > 1 and made_of(value, point)
     gradient, *parts = torch.autograd.grad(
-        value.sum(), ends, retain_graph=len(ends) > 1, allow_unused=True
+        value.sum(), ends, retain_graph=beside, allow_unused=True
     )
     total = torch.zeros_like(point, dtype=torch.promote_types(point.dtype, torch.float32))
     if gradient is not None:

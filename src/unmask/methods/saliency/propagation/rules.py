@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from unmask.methods.saliency.propagation.backward import ratio
+
 Bound = float | Tensor
 """The lowest or highest that an input can be; a tensor must broadcast to the inputs."""
 
@@ -120,7 +122,7 @@ class InputRule:
                 f"A box of shape {tuple(ends[0].shape)} and {tuple(ends[1].shape)} does not fit "
                 f"inputs of shape {tuple(x.shape)}. Give numbers, or tensors that broadcast to x."
             ) from None
-        slack = 1e-6 * (high - low).abs().max().clamp(min=1)
+        slack = 1e-6 * (ends[1] - ends[0]).abs().max().clamp(min=1)
         outside = (x < low - slack) | (x > high + slack)
         if outside.any():
             place = tuple(outside.nonzero()[0].tolist())
@@ -168,8 +170,8 @@ def gamma(gamma: float = 0.25, *, epsilon: float = 1e-6, zero_bias: bool = False
     if not gamma >= 0:
         raise ValueError(f"The rule gamma was given {gamma}. Give 0 or more.")
     parts = (
-        Part(lambda w: w + gamma * w.clamp(min=0), sign=1, own=True),
-        Part(lambda w: w + gamma * w.clamp(max=0), sign=-1, own=True),
+        Part(lambda w: torch.add(w, w.clamp(min=0), alpha=gamma), sign=1, own=True),
+        Part(lambda w: torch.add(w, w.clamp(max=0), alpha=gamma), sign=-1, own=True),
     )
     return Rule("gamma", parts, epsilon, zero_bias)
 
@@ -251,8 +253,8 @@ def deep_taylor_box(low: Bound, high: Bound) -> Rules:
 def quotient(r: Tensor, z: Tensor, epsilon: float, sign: int = 0) -> Tensor:
     """Relevance over a denominator that is moved away from zero by epsilon; written over it.
 
-    Where both are zero there are no contributions, and nothing is handed on. New memory and
-    torch.where would cost more than all the arithmetic here.
+    Where both are zero there are no contributions, and nothing is handed on. New memory would cost
+    more than all the arithmetic here.
 
     Args:
         r: relevance.
@@ -261,7 +263,7 @@ def quotient(r: Tensor, z: Tensor, epsilon: float, sign: int = 0) -> Tensor:
         sign: that z has wherever r is not zero, if that is known.
     """
     if epsilon == 0:
-        return (r / z).masked_fill_(z == 0, 0)
+        return z.copy_(ratio(r, z))
     if sign == 0:
         z.add_(torch.copysign(torch.tensor(epsilon, dtype=z.dtype, device=z.device), z))
     elif sign > 0:

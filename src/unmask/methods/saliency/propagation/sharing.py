@@ -1,12 +1,17 @@
 """An affine layer at work under a rule: its way back, and its merger with a batch normalisation."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from unmask.methods.saliency.propagation.backward import ratio
 from unmask.methods.saliency.propagation.rules import InputRule, Part, Rule, kept, quotient
 from unmask.operations import Affine
+
+_CACHED = 2**15
+"""Numbers of which a few copies fit into a processor's second cache."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Layer:
                 "no rule can be applied to it. Let the model do that out of place."
             )
         if isinstance(rule, InputRule):
-            return self._to_input(rule, a, g * self.value)
+            return self._to_input(rule, a, g)
         return _to_hidden(rule, self.parts, a, g, self.value)
 
     def merged(self, scale: Tensor, shift: Tensor, value: Tensor, live: Tensor | None) -> "Layer":
@@ -73,7 +78,7 @@ class Layer:
         known = None if self.live is None or live is None else (self.live[0], live)
         return replace(self, parts=parts, value=value, live=known)
 
-    def _to_input(self, rule: InputRule, a: Tensor, r: Tensor) -> Tensor:
+    def _to_input(self, rule: InputRule, a: Tensor, g: Tensor) -> Tensor:
         """The relevance of what the layer reads, the bias left out."""
         low, high = self.bounds or (a, a)
         read = [make(a, low, high) for make, _ in rule.terms]
@@ -87,7 +92,8 @@ class Layer:
         with torch.enable_grad():
             sums = [self.parts.apply(u, w, None) for u, w in zip(read, weights, strict=True)]
             z = sum(sums[1:], sums[0])
-        found = torch.autograd.grad(z, read, quotient(r, z.detach(), rule.epsilon))
+        s = _divided(torch.mul, self.value, g, z.detach(), rule.epsilon)
+        found = torch.autograd.grad(z, read, s)
         shares = [u.detach() * gu for u, gu in zip(read, found, strict=True)]
         if beside:
             shares = shares[0].split(a.shape[1], dim=1)
@@ -97,25 +103,54 @@ class Layer:
 def _to_hidden(rule: Rule, parts: Affine, a: Tensor, g: Tensor, value: Tensor) -> Tensor:
     """The gradient of what the layer reads: its relevance is a times that."""
     signed = bool(a.amin() < 0)
-    given: list[tuple[Part, Tensor, Tensor, Tensor]] = []
+    given: list[tuple[Part, Tensor, Tensor]] = []
     for part in rule.parts:
-        own = part.relevance(value, g)
-        if part.own and not any(own.aminmax()):  # such as what lies below zero before a ReLU
+        if part.own and not _wanted(part, value, g):  # such as what lies below zero before a ReLU
             continue
         leaf = a.detach().requires_grad_()
         with torch.enable_grad():
-            given.append((part, own, leaf, _contributions(rule, part, parts, leaf, signed)))
+            given.append((part, leaf, _contributions(rule, part, parts, leaf, signed)))
     if rule.renormalise:
-        shares = [part.share * (z.detach() != 0).to(g) for part, _, _, z in given]
-        total = torch.stack(shares).sum(0)
-        given = [(part, quotient(own, total.clone(), 0.0), leaf, z) for part, own, leaf, z in given]
+        g = ratio(
+            g, torch.stack([part.share * (z.detach() != 0).to(g) for part, _, z in given]).sum(0)
+        )
     found = []
-    for part, own, leaf, z in given:
+    for part, leaf, z in given:
         sign = 0 if rule.zero_bias else part.sign
-        s = quotient(own, z.detach(), rule.epsilon, sign)
+        s = _divided(part.relevance, value, g, z.detach(), rule.epsilon, sign)
         gradient = torch.autograd.grad(z, leaf, s)[0]
         found.append(gradient if part.share == 1 else part.share * gradient)
     return sum(found[1:], found[0]) if found else torch.zeros_like(a)
+
+
+def _wanted(part: Part, value: Tensor, g: Tensor) -> bool:
+    """Whether any output has relevance that is for this part."""
+    return any(any(part.relevance(*some).aminmax()) for some in _pieces(value, g))
+
+
+def _divided(
+    relevance: Callable[[Tensor, Tensor], Tensor],
+    value: Tensor,
+    g: Tensor,
+    z: Tensor,
+    epsilon: float,
+    sign: int = 0,
+) -> Tensor:
+    """The relevance that values and gradients make, over denominators; written over these."""
+    for over, *some in _pieces(z, value, g):
+        quotient(relevance(*some), over, epsilon, sign)
+    return z
+
+
+def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """A few rows of each at a time, so that nothing as large as a layer is made in between.
+
+    The first use of new memory takes many times as long as the arithmetic in it, and what is small
+    stays in a processor's cache.
+    """
+    first, *_ = tensors = torch.atleast_1d(*tensors)
+    rows = len(first) if first.is_cuda else _CACHED * len(first) // max(1, first.numel())
+    return zip(*(one.split(max(1, rows)) for one in tensors), strict=True)
 
 
 def _contributions(rule: Rule, part: Part, parts: Affine, a: Tensor, signed: bool) -> Tensor:

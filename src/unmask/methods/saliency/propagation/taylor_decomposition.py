@@ -58,8 +58,9 @@ def taylor_decomposition(
     >>> taylor_decomposition(logit(lambda x: 3 * x[:, :1] - x[:, 1:], 0), x).values
     tensor([[0.9000, 0.1000]])
     """
-    admit(score, x)
-    _check(score, x, steps, batch_size)
+    admit(score, x, batch_size)
+    if steps < 1:
+        raise ValueError(f"{steps} steps find no root. Give at least 1.")
     lowest, highest = _within(x, low, high)
     if root is not None:
         admission.finite("The root", root)
@@ -199,15 +200,3 @@ def _within(x: Tensor, low: Bound | None, high: Bound | None) -> tuple[Tensor, T
             f"A root cannot lie between {low} and {high}. Give the lowest value first."
         )
     return lowest, highest
-
-
-def _check(score: Score, x: Tensor, steps: int, batch_size: int | None) -> None:
-    if score.targets not in (None, len(x)):
-        raise ValueError(
-            f"The {score.name} is of {score.targets} inputs, but x holds {len(x)}. "
-            "Give one class, or one class per input."
-        )
-    if steps < 1:
-        raise ValueError(f"{steps} steps find no root. Give at least 1.")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"A batch of {batch_size} inputs is too small. Give at least 1.")

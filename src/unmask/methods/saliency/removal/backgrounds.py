@@ -6,7 +6,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmask import admission
-from unmask.score import Score
 
 
 def backgrounds_of(
@@ -33,11 +32,10 @@ def backgrounds_of(
     return each.unflatten(0, baseline.shape[:2])
 
 
-def check_images(score: Score, x: Tensor, counts: Mapping[str, int | None]) -> None:
+def check_images(x: Tensor, counts: Mapping[str, int | None]) -> None:
     """Refuse what a mask cannot be laid over, and numbers of things below one.
 
     Args:
-        score: of the images.
         x: the images.
         counts: numbers of steps, samples and the like, by the names that a user gives them.
     """
@@ -45,11 +43,6 @@ def check_images(score: Score, x: Tensor, counts: Mapping[str, int | None]) -> N
         raise ValueError(
             f"A mask is laid over images, but x has shape {tuple(x.shape)}. "
             "Give images as [batch, channels, height, width]."
-        )
-    if score.targets not in (None, len(x)):
-        raise ValueError(
-            f"The {score.name} is of {score.targets} inputs, but x holds {len(x)}. "
-            "Give one class, or one class per input."
         )
     for what, count in counts.items():
         if count is not None and count < 1:

@@ -92,8 +92,8 @@ def extremal_perturbation(
             [0., 0., 0., 0.],
             [0., 0., 0., 0.]])
     """
-    admit(score, x)
-    _check(score, x, areas, steps, rate, blurred, levels, batch_size)
+    admit(score, x, batch_size)
+    _check(x, areas, steps, rate, blurred, levels)
     if not (preserve or delete):
         raise ValueError(
             "A part that need neither keep nor lower the score can be any. "
@@ -148,8 +148,8 @@ def extremal_areas(
     >>> round(found.numbers["smallest area of image 0"], 1)
     0.3
     """
-    admit(score, x)
-    _check(score, x, areas, steps, rate, blurred, levels, batch_size)
+    admit(score, x, batch_size)
+    _check(x, areas, steps, rate, blurred, levels)
     if list(areas) != sorted(set(areas)) or not 0 < share <= 1:
         raise ValueError(
             f"No smallest area can be read off areas {tuple(areas)} and a share of {share}. "
@@ -326,16 +326,9 @@ class _Bumps:
 
 
 def _check(
-    score: Score,
-    x: Tensor,
-    areas: Sequence[float],
-    steps: int,
-    rate: float,
-    blurred: float,
-    levels: int,
-    batch_size: int | None,
+    x: Tensor, areas: Sequence[float], steps: int, rate: float, blurred: float, levels: int
 ) -> None:
-    check_images(score, x, {"steps": steps, "batch_size": batch_size})
+    check_images(x, {"steps": steps})
     if len(areas) == 0 or not all(0 < area < 1 for area in areas):
         raise ValueError(
             f"The areas are {tuple(areas)}. Give at least one share of the image between 0 and 1."

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from unmask import admission
 from unmask.card import method
+from unmask.internals import admit_any, refuse_broken
 from unmask.masking import Batches, cached_rows
-from unmask.methods.saliency.removal.entrance import admit, refuse_broken
 from unmask.methods.saliency.removal.evidence import (
     Belief,
     belief,
@@ -193,7 +193,7 @@ def _omitted(
     trained_on: int | float | None,
     batch_size: int | None,
 ) -> _Omitted:
-    admit(score, x, batch_size)
+    admit_any(score, x, batch_size)
     _check(x, data, players, bins)
     trained_on = float(len(data)) if trained_on is None else trained_on
     check_laplace(trained_on)

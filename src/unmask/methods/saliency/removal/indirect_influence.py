@@ -214,8 +214,7 @@ def _check(model: object, data: Tensor, labels: Tensor, steps: int, batch_size: 
         )
     if steps < 1:
         raise ValueError(f"{steps} levels of repair are too few. Give at least 1.")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"A batch of {batch_size} inputs is too small. Give at least 1.")
+    admission.batched(batch_size)
 
 
 def _audited(

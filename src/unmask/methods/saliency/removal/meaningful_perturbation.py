@@ -96,8 +96,8 @@ def meaningful_perturbation(
     tensor([[1., 0.],
             [0., 0.]])
     """
-    admit(score, x)
-    check_images(score, x, {"steps": steps, "samples": samples, "batch_size": batch_size})
+    admit(score, x, batch_size)
+    check_images(x, {"steps": steps, "samples": samples})
     height, width = x.shape[-2:]
     cells = cells or (min(_CELLS, ceil(height / 2)), min(_CELLS, ceil(width / 2)))
     check_cells(x, cells)

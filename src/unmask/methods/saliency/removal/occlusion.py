@@ -8,8 +8,8 @@ from torch import Tensor
 
 from unmask import admission
 from unmask.card import method
+from unmask.internals import admit_any, refuse_broken
 from unmask.masking import Batches, cached_rows
-from unmask.methods.saliency.removal.entrance import admit, refuse_broken
 from unmask.methods.saliency.removal.windows import Windows, sliding, written
 from unmask.results import Attribution
 from unmask.score import Score
@@ -57,7 +57,7 @@ def occlusion(
     >>> occlusion(total, x, baseline=torch.zeros(4), window=2).values
     tensor([[3.0000, 2.5000, 3.0000, 4.0000]])
     """
-    admit(score, x, batch_size)
+    admit_any(score, x, batch_size)
     windows = sliding(x.shape[1:], window, stride)
     x = x.detach()
     backgrounds = admission.baseline_for(x[0], baseline)

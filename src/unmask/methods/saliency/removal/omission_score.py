@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from unmask import admission
 from unmask.card import method
 from unmask.masking import Batches, cached_rows
-from unmask.methods.saliency.removal.entrance import admit_model
 from unmask.results import Attribution
 from unmask.score import Score
 
@@ -45,7 +45,10 @@ def omission_score(
     >>> omission_score(lambda x: x.mean(1), words).values
     tensor([[0.2929, 0.2929]])
     """
-    admit_model(model, x, batch_size)
+    admission.finite("The input", x)
+    admission.filled(x)
+    admission.settled(model)
+    admission.batched(batch_size)
     lengths = _lengths(x, lengths)
     kind = x.dtype if x.is_floating_point() else torch.float32
     values = torch.zeros(x.shape[:2], dtype=kind, device=x.device)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from unmask import admission
 from unmask.card import method
+from unmask.internals import admit_any, refuse_broken
 from unmask.masking import Batches, cached_rows
-from unmask.methods.saliency.removal.entrance import admit, refuse_broken
 from unmask.methods.saliency.removal.evidence import (
     Belief,
     belief,
@@ -78,7 +78,7 @@ def prediction_difference(
     >>> bool((found.values[0, 0, :2] == 0).all())
     True
     """
-    admit(score, x, batch_size)
+    admit_any(score, x, batch_size)
     check_laplace(trained_on)
     windows = _windows(x, data, window, stride, samples)
     generator = generator or torch.Generator().manual_seed(0)

@@ -7,9 +7,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from unmask.card import method
-from unmask.internals import edit, module_of
+from unmask.internals import admit_any, edit, module_of, refuse_broken
 from unmask.masking import cached_rows
-from unmask.methods.saliency.removal.entrance import admit, refuse_broken
 from unmask.players import Players
 from unmask.results import Attribution
 from unmask.score import Score
@@ -55,7 +54,7 @@ def representation_erasure(
     >>> representation_erasure(scorer, torch.ones(1, 3)).values
     tensor([[ 3.,  1., -2.]])
     """
-    admit(score, x, batch_size)
+    admit_any(score, x, batch_size)
     if layer is None and not x.is_floating_point():
         raise TypeError(
             f"Erasing sets numbers to 0, but x holds {x.dtype}, such as token ids. Name the layer "

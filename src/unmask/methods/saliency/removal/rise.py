@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from unmask import admission
 from unmask.card import method
+from unmask.internals import admit_any
 from unmask.masking import Batches, cached_rows
 from unmask.methods.saliency.removal.backgrounds import (
     backgrounds_of,
@@ -76,7 +76,8 @@ def rise(
             [1., 0., 0.],
             [0., 0., 0.]])
     """
-    _check(score, x, samples, cells, keep, batch_size)
+    admit_any(score, x, batch_size)
+    _check(x, samples, cells, keep)
     backgrounds = backgrounds_of(x, baseline)
     generator = generator or torch.Generator().manual_seed(0)
     rows = batch_size or cached_rows(x[0])
@@ -156,22 +157,13 @@ def _masks(
             yield down @ grid @ across.transpose(1, 2)
 
 
-def _check(
-    score: Score, x: Tensor, samples: int, cells: int, keep: float, batch_size: int | None
-) -> None:
-    admission.finite("The input", x)
+def _check(x: Tensor, samples: int, cells: int, keep: float) -> None:
     if not x.is_floating_point():
         raise TypeError(
             f"An image that is shown in part needs real numbers, but x holds {x.dtype}. "
             "Give it as the model takes it, in floating point."
         )
-    check_images(score, x, {"batch_size": batch_size})
-    if len(x) == 0:
-        raise ValueError(
-            f"The batch is empty: x has shape {tuple(x.shape)}. Give at least one image, with the "
-            "batch as the first axis."
-        )
-    admission.settled(score.model)
+    check_images(x, {})
     check_cells(x, (cells, cells))
     if samples < 2:
         raise ValueError(f"{samples} masks have no standard error. Give at least 2 samples.")
