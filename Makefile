@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 TORCH  := torch==2.13.0
+# Small tensors: a second thread costs more than it brings, so the cores go to tests instead.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --jaxtyping-packages=unmask,beartype.beartype
 STAMPS := $(VENV)/.stamps
 
 .PHONY: demo test quick bench docs clean
@@ -16,10 +18,10 @@ test: $(STAMPS)/dev
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m "not gpu" --jaxtyping-packages=unmask,beartype.beartype --durations=15
+	$(PYTEST) -n auto --dist loadfile -m "not gpu" --durations=15
 
 quick: $(STAMPS)/dev
-	$(BIN)/pytest --jaxtyping-packages=unmask,beartype.beartype
+	$(PYTEST) -n auto --dist loadfile
 
 bench: $(STAMPS)/dev
 	$(BIN)/python benchmarks/values.py

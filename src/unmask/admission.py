@@ -8,13 +8,18 @@ _BATCH_DEPENDENT = (nn.modules.batchnorm._BatchNorm,)  # the one parent of all o
 _DROPOUT = (nn.modules.dropout._DropoutNd,)
 
 
-def finite(what: str, x: Tensor) -> None:
-    """Refuse what is no tensor, NaN and infinity, and say where the first one stands."""
+def tensor(what: str, x: Tensor) -> None:
+    """Refuse what is no tensor: a number, a list, an array of NumPy."""
     if not isinstance(x, Tensor):
         raise TypeError(
             f"{what} must be a tensor, but is a {type(x).__name__}. "
             "Convert it with torch.as_tensor(x), in the dtype of the model."
         )
+
+
+def finite(what: str, x: Tensor) -> None:
+    """Refuse what is no tensor, NaN and infinity, and say where the first one stands."""
+    tensor(what, x)
     if not x.is_floating_point():
         return
     bad = ~x.isfinite()
@@ -61,6 +66,7 @@ def _draws(module: nn.Module) -> bool:
 
 def baseline_for(x: Tensor, baseline: Tensor) -> Tensor:
     """The baseline in the shape of one input x, or of a set of them with one axis more."""
+    tensor("The baseline", baseline)
     if baseline.is_floating_point() and not x.is_floating_point():
         raise TypeError(
             f"The baseline holds {baseline.dtype} but the input {x.dtype}, such as token ids. "
@@ -83,6 +89,23 @@ def baseline_for(x: Tensor, baseline: Tensor) -> Tensor:
             f"The baseline has shape {tuple(baseline.shape)}, one input {tuple(x.shape)}. "
             "Give a baseline shaped like one input, or a set of them with one axis more in front."
         ) from None
+
+
+def backgrounds_for(x: Tensor, baseline: Tensor) -> Tensor:
+    """The baseline as a set of backgrounds of one input x, if only of one."""
+    found = baseline_for(x, baseline)
+    return found if found.ndim > x.ndim else found[None]
+
+
+def one_baseline_for(x: Tensor, baseline: Tensor) -> Tensor:
+    """The baseline in the shape of one input x, where a set of them has no meaning."""
+    found = baseline_for(x, baseline)
+    if found.ndim > x.ndim:
+        raise ValueError(
+            f"Inputs are compared with one baseline here, but it is a set of {len(found)}. "
+            "Give one shaped like an input, such as their mean."
+        )
+    return found
 
 
 def differentiable(x: Tensor) -> None:

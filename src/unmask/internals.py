@@ -14,6 +14,7 @@ from unmask.score import Score
 
 def module_of(score: Score, method: str) -> nn.Module:
     """The module behind a score, for a method that must look inside."""
+    _is_score(score)
     if not isinstance(score.model, nn.Module):
         raise TypeError(
             f"{method} needs the layers of the model, but this score wraps a "
@@ -26,7 +27,13 @@ def layer(model: nn.Module, name: str) -> nn.Module:
     """The layer of that dotted name."""
     layers = dict(model.named_modules())
     if name not in layers:
-        near = difflib.get_close_matches(name, layers, n=3, cutoff=0.0)
+        inner = [other for other in layers if other]  # the model itself goes by no name
+        near = difflib.get_close_matches(str(name), inner, n=3, cutoff=0.0)
+        if not near:
+            raise ValueError(
+                f"Layer {name!r} is not in the model: a {type(model).__name__} that holds no "
+                "layers of its own. Give a model whose layers are modules."
+            )
         raise ValueError(
             f"Layer {name!r} is not in the model. The nearest names are "
             f"{', '.join(repr(other) for other in near)}."
@@ -119,6 +126,12 @@ class Embedded(nn.Module):
         return outputs[self.layer]
 
 
+@torch.inference_mode(False)
+def plain(x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+    """Without a graph, and no child of inference mode, of which no gradient can be asked."""
+    return x.clone() if x.is_inference() else x.detach()
+
+
 def value_and_gradient(
     score: Score,
     x: Float[Tensor, "batch *input"],
@@ -130,7 +143,7 @@ def value_and_gradient(
     Nothing is left behind, neither in the model's gradients nor in x.
     """
     with torch.inference_mode(False), torch.enable_grad(), frozen(score.model):
-        point = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
+        point = plain(x).requires_grad_()
         values = score(point.clone(), rows)  # a model may begin in place, but not on a leaf
         gradient = None
         if values.requires_grad:
@@ -166,8 +179,8 @@ def _one_tensor(name: str, output: object) -> Tensor:
 def admit(score: Score, x: Float[Tensor, "batch *input"], batch_size: int | None = None) -> None:
     """Check what every method of gradients asks of its input, its model and its batches."""
     admission.differentiable(x)
-    admission.settled(score.model)
     one_class_each(score, len(x))
+    admission.settled(score.model)
     admission.batched(batch_size)
 
 
@@ -177,17 +190,26 @@ def admit_any(
     """The same of methods that take no gradient: token ids may come in as well."""
     admission.finite("The input", x)
     admission.filled(x)
-    admission.settled(score.model)
     one_class_each(score, len(x))
+    admission.settled(score.model)
     admission.batched(batch_size)
 
 
 def one_class_each(score: Score, count: int, what: str = "x") -> None:
     """Refuse a score that has a class for each of other inputs than these."""
+    _is_score(score)
     if score.targets not in (None, count):
         raise ValueError(
             f"The {score.name} is of {score.targets} inputs, but {what} holds {count}. "
             "Give one class, or one class per input."
+        )
+
+
+def _is_score(score: object) -> None:
+    if not isinstance(score, Score):
+        raise TypeError(
+            f"A score is explained, one number per input, but got a {type(score).__name__}. Say "
+            "which number of a model is meant, such as unmask.logit(model, target)."
         )
 
 

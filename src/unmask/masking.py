@@ -14,6 +14,8 @@ from unmask.score import Score
 
 READ_AT_ONCE = 2**16
 """Numbers that the model puts out before a score is read from them all."""
+_CODES = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Whole numbers of as many bytes as an input's, in which a mask is all zeros or all ones."""
 
 
 def masked(
@@ -176,14 +178,34 @@ def _some_values(
 ) -> Float[Tensor, " masks"]:
     """The score of each masked input, averaged over the backgrounds."""
 
+    code = _CODES[x.element_size()]
+    shown = x.detach().flatten().view(code)
+    hidden = backgrounds.detach().reshape(len(backgrounds), -1).view(code)
+    last = len(players.names)
+    column = players.owner.to(x.device).long().flatten() % (last + 1)  # -1 finds the last
+    together = min(len(masks), max(1, batches.rows // len(hidden)))
+    room = hidden.new_empty(together * min(batches.rows, len(hidden)) * len(shown))
+    visible = torch.full((together, last + 1), -1 if code.is_signed else 255, dtype=code, device=x.device)
+
     def blocks() -> Iterator[Tensor]:
-        for some in masks.split(max(1, batches.rows // len(backgrounds))):
-            visible = players.cover(some)[:, None]
-            for part in backgrounds.split(batches.rows):
-                yield torch.where(visible, x, part).flatten(0, 1)
+        # One place, written over, stays in the processor's cache. Bit by bit it is as exact as
+        # torch.where, which takes five times as long.
+        for some in masks.split(together):
+            torch.neg(some.to(code), out=visible[: len(some), :last])
+            index = column.expand(len(some), -1)
+            for part in hidden.split(batches.rows):
+                block = room[: len(some) * part.numel()].view(len(some), len(part), -1)
+                if len(hidden) == 1:
+                    torch.gather(visible[: len(some)], 1, index, out=block[:, 0])
+                    block &= shown ^ part
+                else:
+                    own = visible[: len(some)].gather(1, index)[:, None]
+                    torch.bitwise_and(own, shown ^ part, out=block)
+                block ^= part
+                yield block.view(-1, *x.shape).view(x.dtype)
 
     values = batches(blocks(), len(masks) * len(backgrounds))
-    return values.view(len(masks), -1).mean(1)
+    return values if len(backgrounds) == 1 else values.view(len(masks), -1).mean(1)
 
 
 def _all_values(

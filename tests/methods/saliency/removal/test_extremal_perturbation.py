@@ -206,7 +206,7 @@ def test_backgrounds_of_each_image():
         ({"levels": 1}, ValueError, "1 levels"),
         ({"blurred": 0.0}, ValueError, "up to 0.0"),
         ({"preserve": False}, ValueError, "neither keep nor lower"),
-        ({"batch_size": 0}, ValueError, "batch_size is 0"),
+        ({"batch_size": 0}, ValueError, "batch of 0 inputs"),
         ({"baseline": torch.zeros(1, 5, 4)}, ValueError, r"\(1, 5, 4\)"),
         ({"x": torch.full((1, 1, 8, 8), torch.nan)}, ValueError, "finite"),
     ],

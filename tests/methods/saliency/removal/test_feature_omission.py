@@ -247,7 +247,7 @@ def test_many_inputs_are_taken_in_parts(monkeypatch):
         ({"x": torch.full((1, 3), torch.inf)}, "input must be finite"),
         ({"score": probability(nn.Linear(3, 2), 0)}, "makes probabilities.*log_odds"),
         ({"score": log_odds(nn.Linear(3, 2), torch.tensor([0, 1]))}, "of 2 inputs.*holds 1"),
-        ({"score": logit(lambda x: x[:, 0] / 0, 0)}, "on 1 of 1 inputs"),
+        ({"score": logit(lambda x: x[:, 0] / 0, 0)}, "of 1 of 1 changed inputs"),
         ({"score": log_odds(nn.BatchNorm1d(3).train(), 0)}, "in training mode"),
     ],
 )

@@ -221,7 +221,7 @@ def test_inputs_from_inference_mode():
         ({"rate": 0.0}, ValueError, "rate of 0.0"),
         ({"steps": 0}, ValueError, "steps is 0"),
         ({"samples": 0}, ValueError, "samples is 0"),
-        ({"batch_size": 0}, ValueError, "batch_size is 0"),
+        ({"batch_size": 0}, ValueError, "batch of 0 inputs"),
         ({"sparsity": -1.0}, ValueError, "sparsity is -1.0"),
         ({"roughness": float("nan")}, ValueError, "roughness is nan"),
         ({"jitter": -0.5}, ValueError, "jitter is -0.5"),

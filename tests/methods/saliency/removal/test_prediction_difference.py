@@ -286,7 +286,7 @@ def test_patches_are_drawn_where_there_are_too_many():
         ({"x": torch.full((1, 2, 6, 7), torch.nan)}, "input must be finite"),
         ({"score": probability(nn.Flatten(), 0)}, "makes probabilities"),
         ({"score": log_odds(nn.Flatten(), torch.tensor([0, 1]))}, "of 2 inputs.*holds 1"),
-        ({"score": logit(lambda x: x.flatten(1).sum(1) / 0, 0)}, "on 1 of 1 inputs"),
+        ({"score": logit(lambda x: x.flatten(1).sum(1) / 0, 0)}, "of 1 of 1 changed inputs"),
     ],
 )
 def test_what_cannot_be_explained_is_refused(options, words):

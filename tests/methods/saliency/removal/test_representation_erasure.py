@@ -214,7 +214,7 @@ class Odd(nn.Module):
         ({"score": logit(lambda x: x, 0), "layer": "inner"}, TypeError, "needs the layers"),
         ({"score": logit(lambda x: x, 3)}, ValueError, "Class 3 is out of range"),
         ({"score": logit(lambda x: x, torch.tensor([0]))}, ValueError, "of 1 inputs.*holds 2"),
-        ({"score": logit(lambda x: x / 0, 0)}, ValueError, "on 2 of 2 inputs"),
+        ({"score": logit(lambda x: x / 0, 0)}, ValueError, "of 2 of 2 changed inputs"),
     ],
 )
 def test_what_cannot_be_erased_is_refused(options, error, words):

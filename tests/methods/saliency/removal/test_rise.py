@@ -224,7 +224,7 @@ def test_chance_comes_from_the_generator():
         ({"samples": 1}, ValueError, "1 masks"),
         ({"keep": 0.0}, ValueError, "chance 0.0"),
         ({"keep": 1.5}, ValueError, "chance 1.5"),
-        ({"batch_size": 0}, ValueError, "batch_size is 0"),
+        ({"batch_size": 0}, ValueError, "batch of 0 inputs"),
         ({"baseline": torch.zeros(2, 6, 6)}, ValueError, r"\(2, 6, 6\)"),
         ({"score": logit(lambda x: x.sum((1, 2, 3)) / 0, 0)}, ValueError, "image 0 is not finite"),
         ({"score": logit(network(), torch.tensor([0, 1, 1]))}, ValueError, "of 3 inputs.*holds 2"),

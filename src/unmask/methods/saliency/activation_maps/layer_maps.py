@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from unmask.internals import admit, edit, frozen, module_of
+from unmask.internals import admit, edit, frozen, module_of, plain
 from unmask.results import Attribution
 from unmask.score import Score
 
@@ -51,7 +51,7 @@ def at_layer(
 
     with torch.inference_mode(False), torch.enable_grad(), frozen(model):
         with edit(model, {layer: leaf}):
-            values = score(x.clone() if x.is_inference() else x.detach())
+            values = score(plain(x))
         gradient = None
         if kept and values.requires_grad:
             (gradient,) = torch.autograd.grad(values.sum(), kept[-1], allow_unused=True)

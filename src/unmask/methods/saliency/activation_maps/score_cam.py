@@ -66,12 +66,8 @@ def score_cam(
             [0., 0.]])
     """
     admit_images(score, x, batch_size)
-    start = admission.baseline_for(x[0], torch.zeros_like(x[0]) if baseline is None else baseline)
-    if start.ndim == x.ndim:
-        raise ValueError(
-            f"Score-CAM blends every image with one baseline, but got a set of {len(start)}. Give "
-            "one image, such as their mean."
-        )
+    baseline = torch.zeros_like(x[0]) if baseline is None else baseline
+    start = admission.one_baseline_for(x[0], baseline)
     size = batch_size or cached_rows(x[0])
     maps, evaluations = [], len(x)
     for rows in torch.arange(len(x), device=x.device).split(size):

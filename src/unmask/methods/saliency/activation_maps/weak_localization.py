@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from unmask import admission
 from unmask.card import method
-from unmask.internals import edit
+from unmask.internals import edit, plain
 from unmask.masking import cached_rows
 from unmask.methods.saliency.activation_maps.layer_maps import stretched
 from unmask.methods.saliency.descent import descend, seeded
@@ -94,7 +94,7 @@ def weak_localization(
             f"Images cannot be rescaled by {low} to {high}. Give two factors above 0, the smaller "
             "first, such as (0.7, 1.4)."
         )
-    data = data.detach().clone() if data.is_inference() else data.detach()
+    data = plain(data)
     backbone = _UpToLayer(model, layer, data[:1])
     with torch.no_grad():
         channels = backbone(data[:1]).shape[1]

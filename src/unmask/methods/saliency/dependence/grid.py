@@ -1,6 +1,7 @@
 """One or two columns of a table set to the points of a grid, row by row: what dependence needs."""
 
 from collections.abc import Iterator, Sequence
+from operator import index
 
 import numpy as np
 import torch
@@ -38,7 +39,15 @@ def admit(score: Score, data: Tensor, batch_size: int | None, what: str = "data"
 
 def chosen(feature: int | Sequence[int], width: int) -> tuple[int, ...]:
     """The one or two columns that are meant, by place."""
-    columns = (feature,) if isinstance(feature, int) else tuple(feature)
+    try:
+        columns = tuple(
+            index(one) for one in (feature if isinstance(feature, Sequence) else (feature,))
+        )
+    except TypeError:
+        raise TypeError(
+            f"A column is meant by its place, a whole number, but feature is {feature!r}. "
+            "Give a place from 0, or two; of a name, names.index(name)."
+        ) from None
     if len(columns) not in (1, 2) or len(set(columns)) != len(columns):
         raise ValueError(
             f"Dependence is on one column or on two, but feature is {feature!r}. "

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmask.card import method
-from unmask.internals import admit, value_and_gradient
+from unmask.internals import value_and_gradient
 from unmask.methods.saliency.dependence import grid as grids
 from unmask.results import Dependence
 from unmask.score import Score
@@ -123,7 +123,6 @@ def ice_derivative(
             [7., 7.]])
     """
     size = grids.admit(score, data, batch_size)
-    admit(score, data)
     columns = grids.chosen(feature, data.shape[1])
     if len(columns) != 1:
         raise ValueError(

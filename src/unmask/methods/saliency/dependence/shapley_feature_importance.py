@@ -98,11 +98,7 @@ def importance_game(
             "Give at least two."
         )
     played = players or features(data.shape[1])
-    if played.owner.shape != data.shape[1:]:
-        raise ValueError(
-            f"The players label positions of shape {tuple(played.owner.shape)}, but the data have "
-            f"{data.shape[1]} columns. Give an owner for every column."
-        )
+    played.refuse_other(data.shape[1:])
     data = data.detach()
     draws = paired(data, samples, generator)
 

@@ -69,9 +69,7 @@ def expected_gradients(
         raise ValueError(f"{samples} samples tell no standard error. Give at least 2.")
     if not noise >= 0:
         raise ValueError(f"Noise cannot have the size {noise}. Give 0 or more.")
-    backgrounds = admission.baseline_for(x[0], baseline)
-    if backgrounds.ndim < x.ndim:
-        backgrounds = backgrounds[None]
+    backgrounds = admission.backgrounds_for(x[0], baseline)
     x = x.detach()
     size = rows_at_once(x, batch_size)
     generator = generator or torch.Generator().manual_seed(0)

@@ -59,13 +59,7 @@ def guided_integrated_gradients(
     if not 0 < fraction <= 1:
         raise ValueError(f"No parts make a fraction of {fraction}. Give a share above 0, up to 1.")
     x = x.detach()
-    start = admission.baseline_for(x[0], baseline)
-    if start.ndim == x.ndim:
-        raise ValueError(
-            f"This way has one start, but the baseline is a set of {len(start)}. "
-            "Give one shaped like an input."
-        )
-    start = start.expand_as(x)
+    start = admission.one_baseline_for(x[0], baseline).expand_as(x)
     rows = torch.arange(len(x), device=x.device)
     parts = [
         _guided(score, start[some], x[some], some, steps, fraction)

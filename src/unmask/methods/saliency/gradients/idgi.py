@@ -53,13 +53,7 @@ def idgi(
     if steps < 1:
         raise ValueError(f"{steps} steps lead nowhere. Give at least 1.")
     x = x.detach()
-    start = admission.baseline_for(x[0], baseline)
-    if start.ndim == x.ndim:
-        raise ValueError(
-            f"This way has one start, but the baseline is a set of {len(start)}. "
-            "Give one shaped like an input."
-        )
-    start = start.expand_as(x)
+    start = admission.one_baseline_for(x[0], baseline).expand_as(x)
     size = rows_at_once(x, batch_size)
     # The last place asks for no gradient, but a score alone; it is met at the end.
     alpha = torch.arange(steps, dtype=torch.float64, device=x.device) / steps

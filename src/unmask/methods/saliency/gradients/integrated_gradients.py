@@ -75,9 +75,7 @@ def integrated_gradients(
     """
     admit(score, x, batch_size)
     _check(steps, gap, error)
-    backgrounds = admission.baseline_for(x[0], baseline)
-    if backgrounds.ndim < x.ndim:
-        backgrounds = backgrounds[None]
+    backgrounds = admission.backgrounds_for(x[0], baseline)
     x = x.detach()
     size = rows_at_once(x, batch_size)
     wish = None

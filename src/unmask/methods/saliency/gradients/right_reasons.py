@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from unmask import admission
 from unmask.card import method
+from unmask.internals import plain
 from unmask.methods.saliency.descent import descend, seeded
 from unmask.results import Surrogate
 
@@ -87,8 +88,8 @@ def right_reasons(
     """
     _check(data, labels, annotation)
     generator = generator or torch.Generator().manual_seed(0)
-    forbidden = _plain(annotation).to(data.device).expand(data.shape)
-    data, labels = _plain(data), _plain(labels).to(data.device)
+    forbidden = plain(annotation).to(data.device).expand(data.shape)
+    data, labels = plain(data), plain(labels).to(data.device)
     network = _copied(model)
 
     def reasons(rows: Tensor, weight: float) -> Reasons:
@@ -169,7 +170,7 @@ def right_reasons_loss(
         )
     _check(x, labels, annotation)
     with torch.inference_mode(False), torch.enable_grad():
-        point = _plain(x).requires_grad_()
+        point = plain(x).requires_grad_()
         answers, told = _answers(model(point.clone()), labels, of_label)
         slope = None
         if told.requires_grad:
@@ -182,7 +183,7 @@ def right_reasons_loss(
                 "Look for detach(), argmax or no_grad in the model."
             )
         wide = torch.promote_types(slope.dtype, torch.float32)
-        forbidden = _plain(annotation).to(slope.device, wide)
+        forbidden = plain(annotation).to(slope.device, wide)
         reasons = (slope.to(wide) * forbidden).square().reshape(len(x), -1).sum(1).mean()
         parameters = model.parameters() if isinstance(model, nn.Module) else ()
         size = sum((p.to(wide).square().sum() for p in parameters), slope.new_zeros((), dtype=wide))
@@ -271,7 +272,7 @@ def _answers(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "batch ..."]]:
     """The loss of the answers, and what has to be flat where an input must not matter."""
     output = output.float() if output.dtype in (torch.float16, torch.bfloat16) else output
-    labels = _plain(labels).to(output.device)
+    labels = plain(labels).to(output.device)
     if labels.is_floating_point():
         if output.shape != labels.shape and output.shape != (*labels.shape, 1):
             raise ValueError(
@@ -305,7 +306,7 @@ def _logits(output: Tensor) -> Float[Tensor, "batch classes"]:
 def _slopes(model: nn.Module, x: Tensor) -> Tensor:
     """The gradient of the sum of all log p."""
     with torch.inference_mode(False), torch.enable_grad():
-        point = _plain(x).requires_grad_()
+        point = plain(x).requires_grad_()
         return torch.autograd.grad(_logits(model(point)).log_softmax(1).sum(), point)[0]
 
 
@@ -342,12 +343,6 @@ def _copied(model: nn.Module) -> nn.Module:
     for parameter in network.parameters():
         parameter.grad = None
     return network
-
-
-@torch.inference_mode(False)
-def _plain(x: Tensor) -> Tensor:
-    """Without a graph, and no child of inference mode."""
-    return x.clone() if x.is_inference() else x.detach()
 
 
 def _check(x: Tensor, labels: Tensor, annotation: Tensor) -> None:

@@ -64,7 +64,8 @@ def second_order(
         noise: standard deviation of that noise, as a share of each input's range.
         steps: the most iterations, where there is a lambda1 or H is not written out.
         generator: source of randomness.
-        batch_size: points in one call of the model, by default what a processor's cache holds.
+        batch_size: points in one call of the model, but at least all copies of one input; by
+            default what a processor's cache holds.
 
     >>> from unmask.score import logit
     >>> bowl = logit(lambda x: 2 * x[:, 0] - x[:, 0] ** 2 + x[:, 1] / 2, 0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unmask import admission
 from unmask.card import method
-from unmask.internals import frozen
+from unmask.internals import frozen, plain
 from unmask.methods.saliency.information.adversary import furthest_attention, total_variation
 from unmask.results import Measurement
 
@@ -110,7 +110,7 @@ def attention_test(
     generator = generator or torch.Generator().manual_seed(0)
     rows = batch_size or max(1, _ROWS // max(1, x[0].numel()))
     with torch.inference_mode(False), frozen(model):
-        x = x.clone() if x.is_inference() else x.detach()
+        x = plain(x)
         mask = mask.to(x.device).clone()
         with torch.no_grad():
             test = Trial(model, x, mask, _states(model, x, mask, rows), rows)
@@ -325,7 +325,9 @@ def _taus(
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
     """Kendall's tau-b of each input, and its p-value; NaN where it is not defined."""
     found = []
-    for a, g, there in zip(weights.cpu(), importance.cpu(), mask.cpu(), strict=True):
+    # SciPy knows no bfloat16.
+    pairs = zip(weights.double().cpu(), importance.double().cpu(), mask.cpu(), strict=True)
+    for a, g, there in pairs:
         tau = cast(Any, kendalltau(a[there], g[there])) if there.sum() > 1 else None
         found.append((tau.statistic, tau.pvalue) if tau else (torch.nan, torch.nan))
     taus, ps = torch.tensor(found, dtype=torch.float64, device=weights.device).unbind(1)

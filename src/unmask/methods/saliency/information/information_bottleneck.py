@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from unmask import admission
 from unmask.card import method
-from unmask.internals import frozen
+from unmask.internals import frozen, plain
 from unmask.masking import cached_rows
 from unmask.methods.saliency.activation_maps.layer_maps import admit_images, run_to_layer
 from unmask.methods.saliency.activation_maps.rest_of_model import RestOfModel, rest_of_model
@@ -112,18 +112,23 @@ def information_bottleneck(
     """
     _admit(score, x, data, batch_size)
     _check(beta, steps, samples, rate, blur)
-    units = _units(score, data, layer, batch_size or cached_rows(x[0]))
-    source = torch.Generator().manual_seed(0) if generator is None else generator
-    seeds = torch.randint(2**62, (steps, samples), generator=source, device=source.device).tolist()
+    # What the layer puts out takes part in gradients, which nothing made in inference mode can.
+    with torch.inference_mode(False):
+        x = plain(x)
+        units = _units(score, data, layer, batch_size or cached_rows(x[0]))
+        source = torch.Generator().manual_seed(0) if generator is None else generator
+        seeds = torch.randint(
+            2**62, (steps, samples), generator=source, device=source.device
+        ).tolist()
 
-    maps, evaluations = [], len(data)
-    for rows in torch.arange(len(x), device=x.device).split(batch_size or cached_rows(x[0])):
-        rest = rest_of_model(score, x[rows], layer, rows)
-        size = batch_size or cached_rows(rest.output[0])
-        descent = _Descent(rest, units, beta, _blurs(units.mean, blur), source.device, size)
-        maps.append(descent.capacity(descent.alpha(seeds, rate))[0].sum(1) / log(2))
-        evaluations += rest.evaluations + steps * samples * len(rows)
-    values = torch.cat(maps)[:, None]
+        maps, evaluations = [], len(data)
+        for rows in torch.arange(len(x), device=x.device).split(batch_size or cached_rows(x[0])):
+            rest = rest_of_model(score, x[rows], layer, rows)
+            size = batch_size or cached_rows(rest.output[0])
+            descent = _Descent(rest, units, beta, _blurs(units.mean, blur), source.device, size)
+            maps.append(descent.capacity(descent.alpha(seeds, rate))[0].sum(1) / log(2))
+            evaluations += rest.evaluations + steps * samples * len(rows)
+        values = torch.cat(maps)[:, None]
     if upsample:
         share = values[0, 0].numel() / x[0, 0].numel()
         values = share * functional.interpolate(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unmask import admission
 from unmask.card import method
-from unmask.internals import frozen, record
+from unmask.internals import frozen, plain, record
 from unmask.results import Attribution
 
 _ROWS = 2**20
@@ -83,7 +83,7 @@ def mutual_information_saliency(
     admission.settled(model)
     generator = generator or torch.Generator().manual_seed(0)
     with torch.inference_mode(False):
-        x = x.clone() if x.is_inference() else x.detach()
+        x = plain(x)
         state = State(model, layer, batch_size or max(1, _ROWS // max(1, x[0].numel())))
         variance, deviation = _spreads(state, x, data)
         most = _most(deviation) if scale is None else torch.full_like(deviation, scale)

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from unmask import admission
 from unmask.card import method
+from unmask.internals import plain
 from unmask.methods.saliency.descent import descend, seeded
 from unmask.methods.saliency.information.selections import Reinforce, Selection, omega
 from unmask.results import Surrogate
@@ -94,7 +95,7 @@ def rationale(
     there = _check(data, labels, mask, samples)
     generator = generator or torch.Generator().manual_seed(0)
     with torch.inference_mode(False):
-        x, labels, there = (_plain(one).to(data.device) for one in (data, labels, there))
+        x, labels, there = (plain(one).to(data.device) for one in (data, labels, there))
         outputs = 1 if labels.is_floating_point() else int(labels.max()) + 1
         with seeded(generator, data.device):
             selector = copy.deepcopy(selector) or WordSelector(data.shape[2]).to(data)
@@ -300,10 +301,6 @@ def _told(z: Bool[Tensor, "batch tokens"], there: Bool[Tensor, "batch tokens"]) 
     words, chosen = int(there.sum()), int(z.sum())
     runs = f", in runs of {chosen / begins:.1f}" if begins else ""
     return f"selects {100 * chosen / words:.1f} % of the words{runs}"
-
-
-def _plain(x: Tensor) -> Tensor:
-    return x.clone() if x.is_inference() else x.detach()
 
 
 def _check(

@@ -6,33 +6,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Pull = Callable[[Tensor], Tensor]
-"""What arrives at the output of an operation -> what goes on to its input."""
+Pull = Callable[..., Tensor]
+"""What arrives at the output of an operation, and what was kept -> what goes on to its input."""
+
+Kept = tuple[Tensor, ...]
+"""Of the forward pass, for the way back."""
 
 
 class _Pulled(torch.autograd.Function):
     """A value, and the way back from it to one tensor that it was made of."""
 
     @staticmethod
-    def forward(ctx: Any, source: Tensor, made: tuple[Tensor, Pull, bool]) -> Tensor:
-        value, ctx.pull, ctx.affine = made
+    def forward(ctx: Any, source: Tensor, made: tuple[Tensor, Pull, Kept, bool]) -> Tensor:
+        value, ctx.pull, kept, ctx.affine = made
+        ctx.save_for_backward(*kept)
         return value
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return ctx.pull(gradients[0]), None
+        return ctx.pull(gradients[0], *ctx.saved_tensors), None
 
 
-def pulled(source: Tensor, value: Tensor, pull: Pull, *, affine: bool = False) -> Tensor:
+def pulled(
+    source: Tensor, value: Tensor, pull: Pull, *, kept: Kept = (), affine: bool = False
+) -> Tensor:
     """Let a value stand for what was made of a tensor, with a way back that is given.
 
     Args:
         source: the tensor.
         value: fresh, and without a graph.
         pull: the way back; its output is shaped like the source.
+        kept: tensors without a graph, which the way back is given too, and which are let go when it
+            has been taken.
         affine: whether a layer behind it no longer reads the input.
     """
-    found = _Pulled.apply(source, (value, pull, affine))
+    found = _Pulled.apply(source, (value, pull, kept, affine))
     assert isinstance(found, Tensor)
     return found
 
@@ -44,7 +52,7 @@ def proportional(source: Tensor, value: Tensor) -> Tensor:
     """
     value = value.expand_as(source)
     slope = ratio(value, source.detach())
-    return pulled(source, value, lambda g: g * slope)
+    return pulled(source, value, torch.mul, kept=(slope,))
 
 
 def ratio(r: Tensor, z: Tensor) -> Tensor:

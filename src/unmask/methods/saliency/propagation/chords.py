@@ -90,15 +90,17 @@ def _pieces(
 def _chord(operation: Operation, a: Tensor, made: Tensor, a0: Tensor, made0: Tensor) -> Tensor:
     """The slope between two points, and the derivative between them where they are close."""
     step = a - a0
-    slope = (made - made0).div_(step)
-    # The rounding of a difference, eps / step, and the bend within it, step^2, are alike there.
+    change = made - made0
+    # What rounding may have done to the change: of functions that are steep near zero, such as
+    # 1/sqrt, even a small step bends more than that.
+    blurred = (made.abs() + made0.abs()).mul_(2 * torch.finfo(step.dtype).eps)
     middle = (a + a0) / 2
-    close = step.abs() <= torch.finfo(step.dtype).eps ** (1 / 3) * middle.abs().clamp_min(1)
     with torch.enable_grad():
         point = middle.detach().requires_grad_()
         value = operation.run(point, *operation.args[1:], **operation.kwargs)
         (derivative,) = torch.autograd.grad(value.sum(), point)
-    return torch.where(close, derivative, slope)
+    straight = (change - derivative * step).abs_() <= blurred
+    return torch.where(straight, derivative, change.div_(step))
 
 
 class Winners(torch.autograd.Function):

@@ -119,9 +119,5 @@ def _betas(
 
 
 def _fit(players: Players, x: Tensor) -> None:
-    if players.owner.shape != x.shape:
-        raise ValueError(
-            f"The players label positions of shape {tuple(players.owner.shape)}, but one input has "
-            f"shape {tuple(x.shape)}. Give players of one input, without its batch axis."
-        )
+    players.refuse_other(x.shape)
     admission.finite("The input", x)

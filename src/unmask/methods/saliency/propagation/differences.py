@@ -69,7 +69,7 @@ class Course:
     dense: dict[int, tuple[Tensor, Affine, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.point = self.x.detach().requires_grad_()
+        self.point = _leaf(self.x)
 
     def multipliers(
         self, references: Iterable[Float[Tensor, "references *input"]]
@@ -79,9 +79,10 @@ class Course:
         Args:
             references: each as many as the inputs, or a single one for all.
         """
-        with torch.inference_mode(False), torch.enable_grad(), frozen(self.score.model):
-            values: Tensor | None = None
-            for reference in references:
+        values: Tensor | None = None
+        for reference in references:
+            # Modes end before a result is handed out: whoever takes it may never come back.
+            with torch.inference_mode(False), torch.enable_grad(), frozen(self.score.model):
                 base = self._record(reference)
                 if values is None:
                     with Replaced(self._handlers()):
@@ -89,7 +90,8 @@ class Course:
                     self._same_course()
                 if not self._fits():  # inputs are folded into another axis: one reference for each
                     base = self._record(reference.expand_as(self.x))
-                yield values.detach(), base, self._back(values)
+                multipliers = self._back(values)
+            yield values.detach(), base, multipliers
 
     def _back(self, values: Tensor) -> Tensor:
         found = None
@@ -116,7 +118,7 @@ class Course:
                 self.reference.append(Met(operation.name, inputs, output))
             return made
 
-        point = reference.detach().requires_grad_()  # so that the same operations are met
+        point = _leaf(reference)  # so that the same operations are met
         with Replaced(dict.fromkeys(_KINDS, keep)):
             output = self.score.output(point.clone())
             if len(output) == 1:  # read for every input, as each may have a class of its own
@@ -279,6 +281,12 @@ def _sums(
             total += given.unflatten(0, (count, -1)).sum(0)
             change += (value.double() - base.double()).view(count, -1).sum(0)
     return total, change
+
+
+def _leaf(x: Tensor) -> Tensor:
+    """Values that a gradient can be asked for, also where x was made in inference mode."""
+    with torch.inference_mode(False):
+        return (x.clone() if x.is_inference() else x.detach()).requires_grad_()
 
 
 def _leaves(operation: Operation) -> list[Tensor]:

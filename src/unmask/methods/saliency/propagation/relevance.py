@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from unmask.internals import admit
@@ -124,19 +125,18 @@ class Propagation:
             bounds = self._bounds(rule, a)
             self.entrances.append(Entrance(a.detach().requires_grad_(), a))
             a = self.entrances[-1].leaf
-        live = None
-        if isinstance(rule, Rule) and rule.plain:
-            leaf = a.detach().requires_grad_()
-            live = leaf, parts.apply(leaf, w, b)
-        value = parts.apply(a.detach(), w, b) if live is None else live[1].detach()
-        made = Layer(a, parts, rule, value, live, bounds, axis, groups, a._version)
-        return self._entered(made)
+        plain = isinstance(rule, Rule) and rule.plain
+        leaf = a.detach().requires_grad_(plain)
+        value = parts.apply(leaf, w, b)
+        live = (leaf, get_gradient_edge(value)) if plain else None
+        made = Layer(a, parts, rule, live, None, bounds, axis, groups, a._version)
+        return self._entered(made, value.detach())
 
-    def _entered(self, made: Layer) -> Tensor:
+    def _entered(self, made: Layer, value: Tensor) -> Tensor:
         """What a layer puts out: a copy, as the model may write over it."""
-        value = pulled(made.source, made.value.clone(), made.pull, affine=True)
-        self._layers[value] = made, value._version
-        return value
+        found = pulled(made.source, value.clone(), made.pull, kept=(value,), affine=True)
+        self._layers[found] = made, found._version
+        return found
 
     def _rule(self, operation: Operation, a: Tensor) -> Rule | InputRule:
         """By the name of the layer, else as the first, else by kind."""
@@ -167,20 +167,15 @@ class Propagation:
         """Merged into the layer before it; where there is none, a layer of its own."""
         if not operation.differentiable:
             return operation()
-        u, rest = operation.args[0], operation.args[1:]
+        u, value = operation.args[0], operation().detach()
         scale, shift = self._scale(operation)
         made = self._before(u)
         if made is None:
             if reads_input(u):
                 return operation()  # it stands for how the input is prepared
-            value = operation().detach()
             factor = kept(scale.view(-1, *[1] * (u.ndim - 2)).expand_as(u), value, _EPSILON)
-            return pulled(u, value, lambda g: g * factor)
-        live = None
-        if made.live is not None:
-            live = operation.run(made.live[1], *rest, **operation.kwargs)
-        value = operation().detach() if live is None else live.detach()
-        return self._entered(made.merged(scale, shift, value, live))
+            return pulled(u, value, torch.mul, kept=(factor,))
+        return self._entered(made.merged(scale, shift), value)
 
     def _before(self, u: Tensor) -> Layer | None:
         """The layer that put this out with a channel per output, if nothing was written over it."""

@@ -274,8 +274,8 @@ def quotient(r: Tensor, z: Tensor, epsilon: float, sign: int = 0) -> Tensor:
 
 
 def kept(g: Tensor, z: Tensor, epsilon: float) -> Tensor:
-    """What the rule epsilon leaves of a gradient: g z / (z + epsilon sign z)."""
+    """What the rule epsilon leaves of a gradient, g z / (z + epsilon sign z), in new memory."""
     if epsilon == 0:
-        return g
+        return g.clone()
     size = z.abs().add_(epsilon)
     return torch.addcdiv(g, g, size, value=-epsilon, out=size)

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
 from unmask.methods.saliency.propagation.backward import ratio
 from unmask.methods.saliency.propagation.rules import InputRule, Part, Rule, kept, quotient
 from unmask.operations import Affine
 
-_CACHED = 2**15
+_CACHED = 2**17
 """Numbers of which a few copies fit into a processor's second cache."""
 
 
@@ -22,9 +23,9 @@ class Layer:
         source: what it reads, with its graph.
         parts: the operation.
         rule: of the layer.
-        value: what it puts out, without a graph.
-        live: a leaf in place of the source and what comes of it, where the rule needs no other
-            weights than those of the forward pass.
+        live: a leaf in place of the source and the end of its graph through the operation, where
+            the rule needs no other weights than those of the forward pass.
+        scale: of each output, by the batch normalisations that are merged into it.
         bounds: the lowest and highest that the source can be.
         axis: of the weights, on which the outputs lie; None where they lie on no axis.
         groups: in which a transposed convolution has them.
@@ -34,20 +35,27 @@ class Layer:
     source: Tensor
     parts: Affine
     rule: Rule | InputRule
-    value: Tensor
-    live: tuple[Tensor, Tensor] | None = None
+    live: tuple[Tensor, GradientEdge] | None = None
+    scale: Tensor | None = None
     bounds: tuple[Tensor, Tensor] | None = None
     axis: int | None = None
     groups: int = 1
     version: int = 0
 
-    def pull(self, g: Tensor) -> Tensor:
-        """The gradient of the source, or for a rule of the input its relevance."""
+    def pull(self, g: Tensor, value: Tensor) -> Tensor:
+        """The gradient of the source, or for a rule of the input its relevance.
+
+        Args:
+            g: the gradient of what the layer puts out.
+            value: what it puts out.
+        """
         rule = self.rule
         if self.live is not None:
-            leaf, z = self.live
-            s = kept(g, z.detach(), rule.epsilon)
-            return torch.autograd.grad(z, leaf, s, retain_graph=True)[0]
+            leaf, end = self.live
+            s = kept(g, value, rule.epsilon)
+            if self.scale is not None:
+                s.mul_(self.scale.view(-1, *[1] * (s.ndim - 2)))
+            return torch.autograd.grad(end, leaf, s, retain_graph=True)[0]
         a = self.source.detach()
         if a._version != self.version:
             raise ValueError(
@@ -55,17 +63,15 @@ class Layer:
                 "no rule can be applied to it. Let the model do that out of place."
             )
         if isinstance(rule, InputRule):
-            return self._to_input(rule, a, g)
-        return _to_hidden(rule, self.parts, a, g, self.value)
+            return self._to_input(rule, a, g, value)
+        return _to_hidden(rule, self.parts, a, g, value)
 
-    def merged(self, scale: Tensor, shift: Tensor, value: Tensor, live: Tensor | None) -> "Layer":
+    def merged(self, scale: Tensor, shift: Tensor) -> "Layer":
         """The layer with each of its outputs scaled and shifted, as one affine layer.
 
         Args:
             scale: of each output.
             shift: of each output.
-            value: what it puts out now.
-            live: and with its graph, where there is one.
         """
         w, b = self.parts.weight, self.parts.bias
         assert self.axis is not None
@@ -75,24 +81,50 @@ class Layer:
         else:
             w = w * scale.view([-1 if axis == self.axis else 1 for axis in range(w.ndim)])
         parts = replace(self.parts, weight=w, bias=shift if b is None else b * scale + shift)
-        known = None if self.live is None or live is None else (self.live[0], live)
-        return replace(self, parts=parts, value=value, live=known)
+        return replace(self, parts=parts, scale=scale if self.scale is None else self.scale * scale)
 
-    def _to_input(self, rule: InputRule, a: Tensor, g: Tensor) -> Tensor:
+    def _to_input(self, rule: InputRule, a: Tensor, g: Tensor, value: Tensor) -> Tensor:
         """The relevance of what the layer reads, the bias left out."""
         low, high = self.bounds or (a, a)
+        w = self.parts.weight
+        if self.axis != 0 or not 2 < w.ndim == a.ndim or w.shape[1] != a.shape[1]:
+            return self._handed_on(rule, value, g, a, low, high)
+        found = [
+            self._handed_on(rule, *some, beside=True) for some in _pieces(value, g, a, low, high)
+        ]
+        return torch.cat(found)
+
+    def _handed_on(
+        self,
+        rule: InputRule,
+        value: Tensor,
+        g: Tensor,
+        a: Tensor,
+        low: Tensor,
+        high: Tensor,
+        *,
+        beside: bool = False,
+    ) -> Tensor:
+        """The relevance of some inputs.
+
+        Args:
+            rule: of the layer.
+            value: what it puts out.
+            g: the gradient of that.
+            a: what it reads.
+            low: the lowest that this can be.
+            high: the highest.
+            beside: the terms are laid beside each other, as further channels.
+        """
         read = [make(a, low, high) for make, _ in rule.terms]
         weights = [change(self.parts.weight) for _, change in rule.terms]
-        w = weights[0]
-        # One convolution of six channels takes a fifth of the time of two of three.
-        beside = self.axis == 0 and 2 < w.ndim == a.ndim and w.shape[1] == a.shape[1]
-        if beside:
+        if beside:  # one convolution of six channels takes a fifth of the time of two of three
             read, weights = [torch.cat(read, 1)], [torch.cat(weights, 1)]
         read = [u.detach().requires_grad_() for u in read]
         with torch.enable_grad():
             sums = [self.parts.apply(u, w, None) for u, w in zip(read, weights, strict=True)]
             z = sum(sums[1:], sums[0])
-        s = _divided(torch.mul, self.value, g, z.detach(), rule.epsilon)
+        s = _divided(torch.mul, value, g, z.detach(), rule.epsilon)
         found = torch.autograd.grad(z, read, s)
         shares = [u.detach() * gu for u, gu in zip(read, found, strict=True)]
         if beside:

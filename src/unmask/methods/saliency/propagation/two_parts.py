@@ -39,6 +39,7 @@ def part_of_group(
     kinds = dict.fromkeys(set(KINDS.values()) | {"unknown"}, parts.go)
     # Operations that nobody has heard of are known by their gradient, so there is one.
     with torch.inference_mode(False), torch.enable_grad(), frozen(score.model):
+        x = x.clone() if x.is_inference() else x.detach()
         start = x.detach().requires_grad_().clone()
         parts.keep(start, torch.where(group, x, 0))
         with Replaced(kinds):

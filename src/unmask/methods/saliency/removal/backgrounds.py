@@ -19,8 +19,7 @@ def backgrounds_of(
             more a set for each, such as `blurred[:, None]` for one blurred copy of each input.
     """
     if baseline.ndim < x.ndim + 1:
-        shared = admission.baseline_for(x[0], baseline)
-        shared = shared if shared.ndim == x.ndim else shared[None]
+        shared = admission.backgrounds_for(x[0], baseline)
         return shared.expand(len(x), *shared.shape)
     if baseline.ndim > x.ndim + 1 or len(baseline) != len(x):
         raise ValueError(

@@ -301,10 +301,7 @@ def _check(
             f"The data has shape {tuple(data.shape)}, but an input {tuple(x.shape[1:])}. "
             "Give at least one row, shaped like the inputs."
         )
-    if players is not None and players.owner.shape != x.shape[1:]:
-        raise ValueError(
-            f"The players label positions of shape {tuple(players.owner.shape)}, but an input has "
-            f"shape {tuple(x.shape[1:])}. Make players for one input."
-        )
+    if players is not None:
+        players.refuse_other(x.shape[1:])
     if bins is not None and bins < 1:
         raise ValueError(f"A column cannot be cut into {bins} bins. Give at least 1, or None.")

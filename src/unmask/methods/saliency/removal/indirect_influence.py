@@ -90,11 +90,7 @@ def indirect_influence(
     _check(model, data, labels, steps, batch_size)
     data = data.detach()
     played = players or features(data.shape[1])
-    if played.owner.shape != data.shape[1:]:
-        raise ValueError(
-            f"The players label positions of shape {tuple(played.owner.shape)}, but the data have "
-            f"{data.shape[1]} columns. Give an owner for every column."
-        )
+    played.refuse_other(data.shape[1:])
     called = played.names if names is None else tuple(names)
     audited = _audited(feature, len(played.names), called)
     table = _table(data, played, categorical)

@@ -60,9 +60,7 @@ def occlusion(
     admit_any(score, x, batch_size)
     windows = sliding(x.shape[1:], window, stride)
     x = x.detach()
-    backgrounds = admission.baseline_for(x[0], baseline)
-    if backgrounds.ndim < x.ndim:
-        backgrounds = backgrounds[None]
+    backgrounds = admission.backgrounds_for(x[0], baseline)
     batches = Batches(score, batch_size or cached_rows(x[0]))
     at_once = max(1, _WINDOWS // (len(windows) * len(backgrounds)))
     values, rows = [], 0

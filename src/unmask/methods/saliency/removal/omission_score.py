@@ -51,8 +51,8 @@ def omission_score(
     admission.batched(batch_size)
     lengths = _lengths(x, lengths)
     kind = x.dtype if x.is_floating_point() else torch.float32
-    values = torch.zeros(x.shape[:2], dtype=kind, device=x.device)
     with torch.inference_mode(False), torch.no_grad():
+        values = torch.zeros(x.shape[:2], dtype=kind, device=x.device)
         for length in lengths.unique().tolist():
             texts = (lengths == length).nonzero()[:, 0]
             cut = x.detach()[texts, :length]

@@ -67,7 +67,7 @@ def qii(
     >>> qii(both, torch.ones(1, 2), data=coins).values
     tensor([[0.5000, 0.5000]])
     """
-    size, data, played = _admitted(score, x, data, players, samples, batch_size)
+    size, data, played = _admitted(score, x, data, players, batch_size)
     each = quantity is None
     alone = ~torch.eye(len(played.names), dtype=torch.bool, device=x.device)
     x = x.detach()
@@ -125,7 +125,7 @@ def influence_game(
         generator: of the draws.
         batch_size: inputs in one call of the model.
     """
-    size, data, played = _admitted(score, x, data, players, samples, batch_size)
+    size, data, played = _admitted(score, x, data, players, batch_size)
     if quantity is None and len(x) != 1:
         raise ValueError(
             f"A game is played on one input, but x holds {len(x)}. Give one, such as x[:1], or the "
@@ -178,9 +178,8 @@ def disparity(group: Bool[Tensor, " batch"], threshold: float = 0.0) -> Quantity
 
 
 def _admitted(
-    score: Score, x: Tensor, data: Tensor, players: Players | None, samples: int | None,
-    batch_size: int | None,
-) -> tuple[int, Tensor, Players]:  # fmt: skip
+    score: Score, x: Tensor, data: Tensor, players: Players | None, batch_size: int | None
+) -> tuple[int, Tensor, Players]:
     """What was given, checked: rows of one call, the data, the players."""
     size = grids.admit(score, x, batch_size, what="input")
     admission.finite("The data", data)
@@ -190,11 +189,7 @@ def _admitted(
             f"{tuple(data.shape)} and x {tuple(x.shape)}. Give rows with the columns of x."
         )
     played = players or features(x.shape[1])
-    if played.owner.shape != x.shape[1:]:
-        raise ValueError(
-            f"The players label positions of shape {tuple(played.owner.shape)}, but x has "
-            f"{x.shape[1]} columns. Give an owner for every column."
-        )
+    played.refuse_other(x.shape[1:])
     return size, data.detach().to(x.device, x.dtype), played
 
 

@@ -62,25 +62,19 @@ def dasp(
     tensor([[ 2., -6.,  2.]])
     """
     admit(score, x, batch_size)
-    base = admission.baseline_for(x[0], baseline)
-    if base.ndim == x.ndim:
-        raise ValueError(
-            f"DASP compares with one baseline, but got a set of shape {tuple(base.shape)}. "
-            "Give one input, such as their mean, or use kernel_shap on a masked game."
-        )
+    base = admission.one_baseline_for(x[0], baseline)
+    if players is not None:
+        players.refuse_other(x.shape[1:])
     owner = torch.arange(x[0].numel()).view(x[0].shape) if players is None else players.owner
-    if owner.shape != x.shape[1:]:
-        raise ValueError(
-            f"The players label positions of shape {tuple(owner.shape)}, but one input has shape "
-            f"{tuple(x.shape[1:])}. Give players of one input, without its batch axis."
-        )
     n = int(owner.max()) + 1
     chosen = _sizes(n, sizes)
     each = torch.stack([_of_one(score, x, row, base, owner, chosen, batch_size or _AT_ONCE)
                         for row in range(len(x))])  # fmt: skip
+    rows = torch.arange(len(x), device=x.device).split(batch_size or _AT_ONCE)
     with torch.no_grad():
-        change = score(x).double() - score(base.expand_as(x)).double()
-    gap = change - each.double().sum(1)
+        whole = torch.cat([score(x[some], some).double() for some in rows])
+        hidden = torch.cat([score(base.expand_as(x[some]), some).double() for some in rows])
+    gap = whole - hidden - each.double().sum(1)
     values = each.to(x.dtype)
     names = None if players is None else players.names
     if players is None:
