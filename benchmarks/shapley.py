@@ -147,7 +147,7 @@ def of_shapiq() -> dict[str, Estimate]:
         "StratifiedSampling": lambda n, s: kinds.StratifiedSamplingSV(n, random_state=s),
         "OwenSampling": lambda n, s: kinds.OwenSamplingSV(n, n_anchor_points=8, random_state=s),
         "PermutationSampling": lambda n, s: kinds.PermutationSamplingSV(n, random_state=s),
-        "ProxySPEX": lambda n, s: kinds.ProxySPEX(n=n, max_order=1, index="SV", random_state=s),
+        # ProxySPEX is left out: two seconds a call, and an error of 0.15 at 512 on the census.
     }
     return {f"shapiq {name}": of(make) for name, make in makers.items()}
 

@@ -2,8 +2,9 @@
 
 import torch
 
-from unmask import Interactions, Players, Score, features, log_odds, masked
+from unmask import Game, Interactions, Players, Score, features, log_odds, masked
 from unmask.lattice import coalitions
+from unmask.methods.saliency import kernel_shap, permutation_shapley
 
 
 def kilobytes(name):
@@ -46,7 +47,18 @@ def many_terms(n):
     return terms(members)  # 2^26 pairs
 
 
+def sampled(method):
+    def run(n):
+        weight = torch.ones(24, dtype=torch.float64)
+        game = Game(lambda own: own.double() @ weight, features(24).names)
+        return method(game, samples=2 ** (n or 18)).values  # all in float64 are 48 MiB
+
+    run.__name__ = method.__name__
+    return run
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for run in (table, many_backgrounds, many_terms):
+    runs = (table, many_backgrounds, many_terms, sampled(kernel_shap), sampled(permutation_shapley))
+    for run in runs:
         print(run.__name__, peak(run))

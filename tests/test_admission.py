@@ -1,3 +1,4 @@
+import sys
 import warnings
 
 import numpy as np
@@ -5,7 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from unmask.admission import baseline_for, differentiable, finite, settled
+from unmask import admission
+from unmask.admission import (
+    backgrounds_for,
+    baseline_for,
+    batched,
+    differentiable,
+    filled,
+    finite,
+    one_baseline_for,
+    settled,
+)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
@@ -88,7 +99,47 @@ def test_gradients_ask_for_real_inputs():
         differentiable(torch.tensor([[torch.nan]]))
 
 
+@pytest.mark.parametrize("baseline", [None, 0.0, np.zeros(3, dtype=np.float32), [0.0, 0.0, 0.0]])
+def test_a_baseline_is_a_tensor(baseline):
+    with pytest.raises(TypeError, match=r"The baseline must be a tensor, but|Type-check error"):
+        baseline_for(torch.ones(3), baseline)
+
+
 def test_an_array_is_no_tensor():
     """Under test the type checker may come first; it says the same in its own words."""
     with pytest.raises(TypeError, match=r"must be a tensor, but is a ndarray|Type-check error"):
         finite("The input", np.zeros((2, 3), dtype=np.float32))  # type: ignore[arg-type]
+
+
+def test_a_baseline_is_a_set_or_a_single_one_as_is_wanted():
+    x, one = torch.zeros(2, 3), torch.ones(3)
+    assert backgrounds_for(x, one).tolist() == [[[1, 1, 1], [1, 1, 1]]]
+    both = torch.stack([x, x + 1])
+    assert torch.equal(backgrounds_for(x, both), both)
+    assert torch.equal(one_baseline_for(x, one), one.expand(2, 3))
+    with pytest.raises(ValueError, match=r"one baseline here, but it is a set of 2\. Give one"):
+        one_baseline_for(x, both)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3)])
+def test_a_batch_of_nothing_is_refused(shape):
+    with pytest.raises(ValueError, match=r"The batch is empty: x has shape \("):
+        filled(torch.zeros(shape))
+    filled(torch.zeros(1))
+
+
+def test_a_batch_size_of_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"A batch of 0 inputs is too small\. Give at least 1"):
+        batched(0)
+    batched(None)
+    batched(1)
+
+
+def test_chance_comes_from_a_generator():
+    mine = torch.Generator().manual_seed(3)
+    assert admission.drawing(mine) is mine
+    one, other = (torch.rand(3, generator=admission.drawing(None)) for _ in range(2))
+    assert torch.equal(one, other)
+    if "beartype" not in sys.modules:  # which refuses it first
+        with pytest.raises(TypeError, match=r"generator is 0\. Give torch\.Generator"):
+            admission.drawing(0)

@@ -5,7 +5,18 @@ from torch import nn
 
 from strategies import networks, relu_network, tensors
 from unmask import Score, log_odds, logit
-from unmask.internals import admit, edit, frozen, layer, module_of, record, value_and_gradient
+from unmask.internals import (
+    admit,
+    admit_any,
+    edit,
+    frozen,
+    layer,
+    module_of,
+    plain,
+    record,
+    refuse_broken,
+    value_and_gradient,
+)
 
 
 def hooks(model):
@@ -18,6 +29,8 @@ def test_layers_are_found_by_name():
     assert layer(network, "") is network
     with pytest.raises(ValueError, match=r"Layer 'layer5' is not in the model. The nearest .*'0'"):
         layer(network, "layer5")
+    with pytest.raises(ValueError, match=r"Linear that holds no layers of its own"):
+        layer(network[0], "0")
 
 
 def test_the_module_behind_a_score():
@@ -134,6 +147,13 @@ def test_a_model_that_only_reads_its_parameters_has_no_gradient_of_the_input():
         value_and_gradient(score, torch.ones(2, 2))
 
 
+@pytest.mark.parametrize("check", [admit, lambda model, _: module_of(model, "lrp")])
+def test_a_model_is_no_score(check):
+    """Under test the type checker may come first; it says the same in its own words."""
+    with pytest.raises(TypeError, match=r"Say which number of a model is meant|Type-check error"):
+        check(relu_network([4, 3], seed=0), torch.ones(2, 4))
+
+
 def test_methods_of_gradients_admit_batches_of_real_numbers():
     score = log_odds(relu_network([4, 3], seed=0, dtype=torch.float32), 0)
     admit(score, torch.ones(2, 4))
@@ -142,3 +162,36 @@ def test_methods_of_gradients_admit_batches_of_real_numbers():
             admit(score, broken)
     with pytest.raises(TypeError):
         admit(score, torch.ones(2, 4, dtype=torch.long))
+
+
+def test_what_is_plain_can_be_asked_for_a_gradient_and_shares_memory_where_it_may():
+    with torch.inference_mode():
+        made = torch.ones(2)
+        assert not plain(made).is_inference()
+        assert plain(made).tolist() == [1, 1]
+    x = torch.ones(2, requires_grad=True)
+    assert not plain(2 * x).requires_grad
+    assert plain(x).data_ptr() == x.data_ptr()
+
+
+def test_broken_scores_are_refused_with_the_first_of_them():
+    score = logit(lambda x: x, 0)
+    refuse_broken(score, torch.ones(3))
+    broken = torch.tensor([1.0, torch.inf, torch.nan])
+    with pytest.raises(ValueError, match=r"class 0 of 2 of 3 changed inputs is not finite: inf\."):
+        refuse_broken(score, broken)
+
+
+@pytest.mark.parametrize("door", [admit, admit_any])
+def test_a_score_of_other_inputs_is_refused(door):
+    score = logit(torch.nn.Linear(3, 2), torch.tensor([0, 1, 1]))
+    with pytest.raises(ValueError, match=r"is of 3 inputs, but x holds 2\. Give one class"):
+        door(score, torch.ones(2, 3))
+    door(score, torch.ones(3, 3))
+
+
+def test_token_ids_are_admitted_where_no_gradient_is_taken():
+    score = logit(lambda x: x.float(), 0)
+    admit_any(score, torch.ones(2, 3, dtype=torch.long))
+    with pytest.raises(TypeError):
+        admit(score, torch.ones(2, 3, dtype=torch.long))

@@ -23,6 +23,7 @@ def test_the_peak_of_memory_is_that_of_a_batch():
         env=os.environ | giving_back,
     )
     peaks = {name: float(peak) for name, peak in map(str.split, done.stdout.splitlines())}
-    assert set(peaks) == {"table", "many_backgrounds", "many_terms"}
+    sampled = {"kernel_shap", "permutation_shapley"}
+    assert set(peaks) == {"table", "many_backgrounds", "many_terms"} | sampled
     for name, peak in peaks.items():
         assert peak < ALLOWED, name

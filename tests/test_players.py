@@ -99,3 +99,10 @@ def test_tokens_words_points_channels():
 def test_players_that_cannot_be_are_refused(make, wrong):
     with pytest.raises(ValueError, match=wrong):
         make()
+
+
+def test_inputs_of_another_shape_are_refused():
+    players = features(3)
+    players.refuse_other(torch.Size([3]))
+    with pytest.raises(ValueError, match=r"\(3,\), but one input has shape \(2, 3\)\. Give"):
+        players.refuse_other(torch.Size([2, 3]))

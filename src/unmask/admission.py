@@ -2,6 +2,7 @@
 
 import warnings
 
+import torch
 from torch import Tensor, nn
 
 _BATCH_DEPENDENT = (nn.modules.batchnorm._BatchNorm,)  # the one parent of all of torch's kinds
@@ -133,3 +134,15 @@ def batched(batch_size: int | None) -> None:
     """Refuse calls of the model with nothing in them."""
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"A batch of {batch_size} inputs is too small. Give at least 1.")
+
+
+def drawing(generator: torch.Generator | None) -> torch.Generator:
+    """The generator that was given; without one, one that gives the same numbers at each call."""
+    if generator is None:
+        return torch.Generator().manual_seed(0)
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(
+            f"Chance comes from a torch.Generator, but generator is {generator!r}. "
+            "Give torch.Generator().manual_seed(seed)."
+        )
+    return generator

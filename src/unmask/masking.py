@@ -14,6 +14,8 @@ from unmask.score import Score
 
 READ_AT_ONCE = 2**16
 """Numbers that the model puts out before a score is read from them all."""
+_FREED = 2**24
+"""Bytes of a block that is given back so that the C library keeps blocks up to this size."""
 _CODES = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Whole numbers of as many bytes as an input's, in which a mask is all zeros or all ones."""
 
@@ -42,25 +44,30 @@ def masked(
         batch_size: inputs in one call of the model; by default what a processor's cache holds.
             Where a GPU's memory runs out the batch is halved and the work goes on.
     """
+    if not isinstance(score, Score):
+        raise TypeError(
+            f"A game is played for a Score, but got a {type(score).__name__}. "
+            "Make one, such as log_odds(model, target)."
+        )
     admission.finite("The input", x)
     if x.shape != players.owner.shape:
         raise ValueError(
             f"The players label positions of shape {tuple(players.owner.shape)}, but x has shape "
             f"{tuple(x.shape)}. Give one input without its batch axis, such as x[0]."
         )
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"A batch of {batch_size} inputs is too small. Give at least 1.")
+    admission.batched(batch_size)
     if score.targets not in (None, 1):
         raise ValueError(
             f"The score has a class of its own for each of {score.targets} inputs, but a game is "
             "played on one. Make the score with the class of this input: target=int(classes[i])."
         )
-    admission.finite("The input", x)
     admission.settled(score.model)
-    backgrounds = admission.baseline_for(x, baseline)
-    if backgrounds.ndim == x.ndim:
-        backgrounds = backgrounds[None]
+    backgrounds = admission.backgrounds_for(x, baseline)
     batches = Batches(score, batch_size or cached_rows(x))
+    # glibc learns from the largest block given back how much freed memory to keep. Untaught, it may
+    # return a model's layers to the system after every batch, and to fetch them again can cost more
+    # than the model. Nothing is written there, so the block itself takes no memory.
+    torch.empty(_FREED, dtype=torch.uint8)
 
     # Neither leaves a graph, wherever it is called from. Inference mode would do as much, but what
     # a model keeps for later in it (a cache of positions, say) could never take part in a gradient.
@@ -100,7 +107,7 @@ class Batches:
 
     def __call__(
         self,
-        blocks: Iterable[Shaped[Tensor, "batch *input"]],
+        blocks: Iterable[Tensor],
         total: int,
         source: Int[Tensor, " rows"] | None = None,
     ) -> Float[Tensor, " rows"]:
@@ -185,7 +192,7 @@ def _some_values(
     column = players.owner.to(x.device).long().flatten() % (last + 1)  # -1 finds the last
     together = min(len(masks), max(1, batches.rows // len(hidden)))
     room = hidden.new_empty(together * min(batches.rows, len(hidden)) * len(shown))
-    visible = torch.full((together, last + 1), -1 if code.is_signed else 255, dtype=code, device=x.device)
+    visible = hidden.new_ones(together, last + 1).neg_()  # all bits, for those that always are
 
     def blocks() -> Iterator[Tensor]:
         # One place, written over, stays in the processor's cache. Bit by bit it is as exact as
@@ -277,5 +284,5 @@ def cached_rows(x: Tensor) -> int:
     """
     # A token's id is one number here, but a vector of many inside the model.
     numbers = x.numel() * (1 if x.is_floating_point() else 64)
-    rows = max(1, (2**24 if x.is_cuda else 3 * 2**16) // max(1, numbers))
+    rows = max(1, (2**24 if x.is_cuda else 2**18) // max(1, numbers))
     return min(2048, max(4, 1 << rows.bit_length() - 1))

@@ -258,6 +258,13 @@ def test_show_says_formula_signature_and_paper():
     assert "$$" in done.output
     assert "Args:" in done.output
     assert "Paper: Sundararajan, Mukund and" in done.output
+    assert "integrated_gradients(score, x, *, baseline, " in done.output.replace("\n", " ")
+
+
+def test_show_writes_defaults_without_addresses():
+    assert "(score, x, *, rules=Rules(...), " in typed("show", "lrp").output
+    assert "share=shapley_exact" in typed("show", "shapley_feature_importance").output
+    assert " at 0x" not in typed("show", "lrp").output
 
 
 def test_methods_are_filtered_by_word_and_family():

@@ -112,6 +112,21 @@ def test_no_trace_is_left(entry, training):
 
 
 @each_method
+def test_a_model_that_works_in_place_writes_on_nothing_that_was_given(entry):
+    given = supplies(entry=entry)
+
+    def begin(_, inputs):
+        inputs[0].add_(1)
+
+    given["model"].register_forward_pre_hook(begin)
+    tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+    copies = {name: value.clone() for name, value in tensors.items()}
+    catalogue.fill(entry, {name: given[name] for name in (*entry.needs, *ALWAYS)})
+    for name, value in tensors.items():
+        assert torch.equal(value, copies[name]), name
+
+
+@each_method
 def test_the_same_generator_gives_the_same_answer(entry):
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -122,10 +137,15 @@ def test_the_same_generator_gives_the_same_answer(entry):
 
 
 @each_method
-def test_the_callers_modes_change_nothing(entry):
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_callers_modes_change_nothing(entry, mode):
     expected = call(entry)
-    with torch.no_grad():
-        same(call(entry), expected, 1e-6)
+    given = supplies(entry=entry)
+    with mode():
+        found = catalogue.fill(entry, {name: given[name] for name in (*entry.needs, *ALWAYS)})
+    same(found, expected, 1e-6)
+    assert torch.is_grad_enabled()
+    assert not torch.is_inference_mode_enabled()
 
 
 @each_method

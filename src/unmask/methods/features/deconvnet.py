@@ -13,7 +13,9 @@ from unmask.score import Score
 
 
 @method("zeiler2014visualizing", axioms=("dummy",))
-def deconvnet(score: Score, x: Float[Tensor, "batch *input"]) -> Attribution:
+def deconvnet(
+    score: Score, x: Float[Tensor, "batch *input"], *, batch_size: int | None = None
+) -> Attribution:
     r"""Run the network backwards: rectify what comes from above, whatever the unit said.
 
     $$
@@ -28,6 +30,7 @@ def deconvnet(score: Score, x: Float[Tensor, "batch *input"]) -> Attribution:
     Args:
         score: F, of a model whose activations are ReLUs, as modules or functions, in place or not.
         x: the inputs.
+        batch_size: inputs in one call of the model, all of them if not given.
 
     >>> import torch
     >>> from unmask.score import logit
@@ -35,7 +38,7 @@ def deconvnet(score: Score, x: Float[Tensor, "batch *input"]) -> Attribution:
     >>> deconvnet(total, torch.tensor([[-1.0, 1.0]])).values
     tensor([[1., 1.]])
     """
-    return rectified_gradient(score, x, _Deconvolved)
+    return rectified_gradient(score, x, _Deconvolved, batch_size)
 
 
 class _Deconvolved(torch.autograd.Function):

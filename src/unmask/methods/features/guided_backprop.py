@@ -13,7 +13,9 @@ from unmask.score import Score
 
 
 @method("springenberg2015striving", axioms=("dummy",))
-def guided_backprop(score: Score, x: Float[Tensor, "batch *input"]) -> Attribution:
+def guided_backprop(
+    score: Score, x: Float[Tensor, "batch *input"], *, batch_size: int | None = None
+) -> Attribution:
     r"""Follow the gradient only where both the unit and what comes from above are positive.
 
     $$
@@ -27,6 +29,7 @@ def guided_backprop(score: Score, x: Float[Tensor, "batch *input"]) -> Attributi
     Args:
         score: F, of a model whose activations are ReLUs, as modules or functions, in place or not.
         x: the inputs.
+        batch_size: inputs in one call of the model, all of them if not given.
 
     >>> import torch
     >>> from unmask.score import logit
@@ -34,7 +37,7 @@ def guided_backprop(score: Score, x: Float[Tensor, "batch *input"]) -> Attributi
     >>> guided_backprop(difference, torch.ones(1, 2)).values
     tensor([[1., 0.]])
     """
-    return rectified_gradient(score, x, _Guided)
+    return rectified_gradient(score, x, _Guided, batch_size)
 
 
 class _Guided(torch.autograd.Function):

@@ -14,7 +14,10 @@ from unmask.score import Score
 
 
 def rectified_gradient(
-    score: Score, x: Float[Tensor, "batch *input"], way_back: type[torch.autograd.Function]
+    score: Score,
+    x: Float[Tensor, "batch *input"],
+    way_back: type[torch.autograd.Function],
+    batch_size: int | None,
 ) -> Attribution:
     """The gradient of the score, each ReLU being handed back by a rule of its own.
 
@@ -22,8 +25,9 @@ def rectified_gradient(
         score: F.
         x: the inputs.
         way_back: a ReLU with another backward pass.
+        batch_size: inputs in one call of the model, all of them if not given.
     """
-    admit(score, x)
+    admit(score, x, batch_size)
     met = 0
 
     def rectify(operation: Operation) -> Any:
@@ -42,14 +46,17 @@ def rectified_gradient(
         return operation()
 
     with Replaced({"relu": rectify, "curve": smooth}):
-        _, values = value_and_gradient(score, x)
+        parts = [
+            value_and_gradient(score, x[rows], rows)[1]
+            for rows in torch.arange(len(x), device=x.device).split(batch_size or len(x))
+        ]
     if not met:
         warnings.warn(
             "The model has no ReLU on the way from x to the score, so this is its gradient. "
             "Use gradient, or a model with ReLUs.",
             stacklevel=3,
         )
-    return Attribution(values, evaluations=len(x))
+    return Attribution(torch.cat(parts), evaluations=len(x))
 
 
 _ACTIVATIONS = ("gelu", "silu", "tanh", "sigmoid", "elu", "celu", "selu", "softplus", "mish",

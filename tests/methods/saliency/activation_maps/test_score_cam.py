@@ -89,7 +89,7 @@ def test_what_is_refused(convnet, images):
     score = logit(convnet(0), 0)
     with pytest.raises(ValueError, match=r"A batch of -1 inputs is too small"):
         score_cam(score, images, layer="4", batch_size=-1)
-    with pytest.raises(ValueError, match=r"one baseline, but got a set of 3. Give one image"):
+    with pytest.raises(ValueError, match=r"one baseline here, but it is a set of 3. Give one"):
         score_cam(score, images, layer="4", baseline=images)
     with pytest.raises(ValueError, match=r"The baseline has shape \(5,\), one input"):
         score_cam(score, images, layer="4", baseline=torch.zeros(5).double())

@@ -151,6 +151,7 @@ def test_calls_from_within_inference_mode():
         ({"feature": (0, 1, 2)}, ValueError, "on one column or on two"),
         ({"feature": (1, 1)}, ValueError, "two different"),
         ({"feature": ()}, ValueError, "on one column or on two"),
+        ({"feature": "age"}, TypeError, "meant by its place|Type-check error"),
         ({"steps": 1}, ValueError, "grid of 1"),
         ({"percentiles": (0.9, 0.1)}, ValueError, "quantiles that rise"),
         ({"percentiles": (0.0, 1.2)}, ValueError, "quantiles that rise"),
@@ -174,6 +175,13 @@ def test_what_has_no_dependence_is_refused(method, options, error, words):
     given = {"data": TABLE, "feature": 0} | options
     with pytest.raises(error, match=words):
         method(logit(NETWORK, 0), given.pop("data"), **given)
+
+
+@pytest.mark.parametrize("feature", [np.int64(1), torch.tensor(1), [np.int64(1)]])
+def test_places_may_be_whole_numbers_of_any_kind(feature):
+    found = partial_dependence(logit(NETWORK, 0), TABLE, feature=feature, steps=5)
+    wanted = partial_dependence(logit(NETWORK, 0), TABLE, feature=1, steps=5)
+    assert torch.equal(found.average, wanted.average)
 
 
 def test_scores_that_break_are_named():

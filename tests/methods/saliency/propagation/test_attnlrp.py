@@ -235,7 +235,7 @@ def test_classes_of_transformers(method, kind):
         embedded = Embedded(Logits(model), ids, f"model.{layer}")
         x = embedded.embeddings()
         score = logit(embedded, 1) if kind == "bert" else token_log_odds(embedded, 7)
-        result = method(score, x)
+        result = method(score, x, rules=exactly())
         assert torch.allclose(score(x), score_of_ids(score, model, ids))
         assert result.values.abs().sum((0, 2)).min() > 0
         found.append(result.values)

@@ -330,7 +330,7 @@ def test_another_order_of_players_gives_the_same_tree():
 
 
 @pytest.mark.parametrize("steps", [0, 1, 5])
-@pytest.mark.parametrize("percentile", [0.0, 50, 90, 100])
+@pytest.mark.parametrize("percentile", [0.0, 50.0, 90.0, 100.0])
 def test_it_is_a_hierarchy(steps, percentile):
     weights = torch.randn(2**7, generator=torch.Generator().manual_seed(0)).double()
     places = 2 ** torch.arange(7)
@@ -358,8 +358,8 @@ def test_one_player_and_refusals():
     found = acd(Game(lambda s: 2.0 * s[:, 0], ("only",)))
     assert found.members.tolist() == [[True]]
     assert found.score.tolist() == [2]
-    with pytest.raises(ValueError, match=r"percentile of 101 does not exist\. Give"):
-        acd(planted(), percentile=101)
+    with pytest.raises(ValueError, match=r"percentile of 101\.0 does not exist\. Give"):
+        acd(planted(), percentile=101.0)
     with pytest.raises(ValueError, match=r"-1 rounds"):
         acd(planted(), steps=-1)
     with pytest.raises(ValueError, match=r"run from 0 to 4, but there are 4 players\. Give"):

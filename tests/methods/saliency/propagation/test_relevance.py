@@ -213,6 +213,21 @@ def test_copies_of_a_pixel_are_added_up_and_routes_beside_the_first_layer_count(
     assert torch.allclose(found.values[:, 0], expected.detach(), atol=1e-6)
 
 
+def test_a_route_beside_the_first_layer_may_share_how_the_input_is_prepared():
+    torch.manual_seed(0)
+    layer, size = nn.Conv2d(1, 2, 1, bias=False).double(), numbers(2, 2, seed=1)
+    x = numbers(1, 1, 2, 2)
+    chosen = Rules(rules.zero(), rules.zero(), rules.w_square(epsilon=0.0))
+
+    def model(x):
+        ready = x * size
+        return layer(ready).relu().mean((2, 3)) + 5 * ready.mean((2, 3))
+
+    found = lrp(logit(model, 0), x, rules=chosen)
+    expected = layer(x * size).relu()[:, 0] / 4 + 5 * (x * size)[:, 0] / 4
+    assert torch.allclose(found.values[:, 0], expected.detach(), atol=1e-6)
+
+
 def test_only_what_reads_the_input_is_first():
     torch.manual_seed(0)
     left, right = nn.Linear(2, 3).double(), nn.Linear(2, 3).double()

@@ -5,8 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
 from convolutional import unsettled
+from propagated import numbers
 from strategies import relu_network, tensors
 from unmask import logit
 from unmask.methods.saliency import lrp
@@ -309,3 +311,19 @@ def test_wrong_rules_are_refused():
     ):
         with pytest.raises(ValueError, match=words):
             make()
+
+
+@pytest.mark.parametrize("boxed", [False, True])
+def test_layers_that_do_not_fit_into_a_cache(boxed):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(1, 4, 3, padding=1, bias=False).double()
+    x = numbers(5, 1, 120, 120).sigmoid()  # two inputs at a time, and one that is left over
+    first = rules.box(0.0, 1.0, epsilon=0.0) if boxed else None
+    chosen = Rules(rules.z_plus(epsilon=0.0), rules.zero(), first)
+    found = lrp(logit(lambda x: layer(x).relu().sum((2, 3)), 1), x, rules=chosen)
+    w = layer.weight.detach()[1:2]
+    terms = [(x, w.clamp(min=0)), (x - 1, w.clamp(max=0))][: 2 if boxed else 1]
+    total = sum(functional.conv2d(u, v, padding=1) for u, v in terms)
+    share = (functional.conv2d(x, w, padding=1).relu() / total).nan_to_num()  # 0 / 0 in corners
+    expected = sum(u * functional.conv_transpose2d(share, v, padding=1) for u, v in terms)
+    assert torch.allclose(found.values, expected, rtol=1e-9, atol=1e-12)

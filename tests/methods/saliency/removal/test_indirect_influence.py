@@ -203,7 +203,7 @@ def test_batches_change_nothing_and_are_never_exceeded():
         ({"steps": 0}, "0 levels"),
         ({"batch_size": 0}, "batch of 0"),
         ({"names": ("a",)}, "1 names for 2 features"),
-        ({"players": features(3)}, "data have 2 columns"),
+        ({"players": features(3)}, "one input has shape \\(2,\\)"),
         ({"data": torch.ones(6, 2), "feature": 0}, "same in all 6 rows"),
         ({"data": torch.arange(12.0).view(6, 2)[:3], "feature": 0, "labels": GROUP[:3]}, "No two"),
         ({"data": torch.ones(6, 2) / 0}, "data must be finite"),

@@ -159,7 +159,7 @@ def test_one_column_and_a_model_that_never_changes():
         ({"x": TABLE[:0]}, ValueError, "at least one of each"),
         ({"samples": 0}, ValueError, "0 draws"),
         ({"batch_size": 0}, ValueError, "batch of 0"),
-        ({"players": features(2)}, ValueError, "x has 3 columns"),
+        ({"players": features(2)}, ValueError, r"one input has shape \(3,\)"),
         ({"quantity": lambda values: values}, ValueError, "one finite number"),
         ({"quantity": lambda values: float("nan")}, ValueError, "one finite number"),
         ({"quantity": disparity(torch.tensor([True, False]))}, ValueError, "group is of 2 rows"),

@@ -207,7 +207,14 @@ def test_refusals():
         dasp(logit(model, 0), x, baseline=base)
     with pytest.raises(TypeError, match=r"another way than through the first affine layer.* Use"):
         dasp(logit(lambda x: block(x[:, None])[:, 0], 0), x, baseline=base)
-    with pytest.raises(ValueError, match=r"one baseline, but got a set of shape \(3, 4\)\. Give"):
+    pools = [nn.AvgPool1d(2, padding=1, count_include_pad=False), nn.AvgPool1d(3, ceil_mode=True)]
+    for pool in pools:
+        line = nn.Sequential(nn.Linear(4, 4), nn.Unflatten(1, (1, 4)), pool, nn.Flatten()).double()
+        with pytest.raises(
+            TypeError, match=r"in '2' divides by other numbers .* Count the padding"
+        ):
+            dasp(logit(line, 0), x, baseline=base)
+    with pytest.raises(ValueError, match=r"one baseline here, but it is a set of 3\. Give"):
         dasp(logit(relu_network([4, 5, 1], 0), 0), x, baseline=torch.zeros(3, 4).double())
     with pytest.raises(ValueError, match=r"0 coalition sizes are too few"):
         dasp(logit(relu_network([4, 5, 1], 0), 0), x, baseline=base, sizes=0)
@@ -219,7 +226,9 @@ def test_refusals():
 def test_real_networks(name):
     shown = exhibit(name)
     x, players, base = shown.inputs[0], shown.players(0), shown.baseline(0)
-    score = logit(shown.model, int(predicted(shown.model, x[None])))
+    # Without the type of its forward pass, which says that no rows are added on the way.
+    model = nn.Sequential(*shown.model.children())
+    score = logit(model, int(predicted(shown.model, x[None])))
     found = dasp(score, x[None], baseline=base, players=players)
     fair = shapley_exact(masked(score, x, players, base)).values
     assert torch.corrcoef(torch.cat([found.values, fair.to(found.values)]))[0, 1] > 0.98

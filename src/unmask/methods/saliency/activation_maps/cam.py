@@ -26,6 +26,7 @@ def cam(
     layer: str,
     classifier: str | None = None,
     upsample: bool = True,
+    batch_size: int | None = None,
 ) -> Attribution:
     r"""Read off which places a class was seen in, where the network ends in a mean and a matrix.
 
@@ -50,6 +51,7 @@ def cam(
         classifier: the linear layer or 1 x 1 convolution after it, by its dotted name; needed only
             where several fit.
         upsample: whether to stretch the map over the image; else it has the size of the layer.
+        batch_size: images in one call of the model, all of them if not given.
 
     >>> from unmask.score import logit
     >>> network = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 2))
@@ -60,8 +62,12 @@ def cam(
     tensor([[-1., -2.],
             [-0., -0.]])
     """
-    admit_images(score, x)
-    output, activation = run_to_layer("cam", score, x, layer, reshapes=False)
+    admit_images(score, x, batch_size)
+    parts = [
+        run_to_layer("cam", score, some, layer, reshapes=False)
+        for some in x.split(batch_size or len(x))
+    ]
+    output, activation = (torch.cat(part) for part in zip(*parts, strict=True))
     model = module_of(score, "cam")
     logits = output.reshape(len(x), -1).to(activation)
     weight, bias = _matrix(model, activation.shape[1], logits.shape[1], layer, classifier)

@@ -24,6 +24,7 @@ def grad_cam(
     reshape: Reshape | None = None,
     signed: bool = False,
     upsample: bool = True,
+    batch_size: int | None = None,
 ) -> Attribution:
     r"""Ask where a layer holds what raises the score: its maps, weighed by their mean gradient.
 
@@ -48,6 +49,7 @@ def grad_cam(
             not so already; of a transformer it drops the class token.
         signed: whether to keep what lowers the score too; else it becomes zero.
         upsample: whether to stretch the map over the image; else it has the size of the layer.
+        batch_size: images in one call of the model, all of them if not given.
 
     >>> from torch import nn
     >>> from unmask.score import logit
@@ -57,7 +59,7 @@ def grad_cam(
     tensor([[0.2500, 0.5000],
             [0.0000, 0.0000]])
     """
-    found = at_layer("grad_cam", score, x, layer, reshape)
+    found = at_layer("grad_cam", score, x, layer, reshape, batch_size)
     return _weighed(found, found.gradient.mean((2, 3)), x, signed, upsample)
 
 
@@ -70,6 +72,7 @@ def grad_cam_plus_plus(
     reshape: Reshape | None = None,
     signed: bool = False,
     upsample: bool = True,
+    batch_size: int | None = None,
 ) -> Attribution:
     r"""Weigh a layer's maps by gradients that raise the score, small maps no less than large ones.
 
@@ -91,6 +94,7 @@ def grad_cam_plus_plus(
         reshape: lays out what the layer puts out as [batch, channels, rows, columns].
         signed: whether to keep negative values of the map too; else they become zero.
         upsample: whether to stretch the map over the image; else it has the size of the layer.
+        batch_size: images in one call of the model, all of them if not given.
 
     >>> from torch import nn
     >>> from unmask.score import logit
@@ -100,7 +104,7 @@ def grad_cam_plus_plus(
     tensor([[0.3636, 0.7273],
             [0.0000, 0.0000]])
     """
-    found = at_layer("grad_cam_plus_plus", score, x, layer, reshape)
+    found = at_layer("grad_cam_plus_plus", score, x, layer, reshape, batch_size)
     g = found.gradient
     denominator = 2 + g * found.output.sum((2, 3), keepdim=True)
     broken = (g > 0) & (denominator <= 0)
@@ -124,6 +128,7 @@ def layer_cam(
     reshape: Reshape | None = None,
     signed: bool = False,
     upsample: bool = True,
+    batch_size: int | None = None,
 ) -> Attribution:
     r"""Weigh every position of a layer's maps by its own gradient, where that raises the score.
 
@@ -142,6 +147,7 @@ def layer_cam(
         reshape: lays out what the layer puts out as [batch, channels, rows, columns].
         signed: whether to keep negative values of the map too; else they become zero.
         upsample: whether to stretch the map over the image; else it has the size of the layer.
+        batch_size: images in one call of the model, all of them if not given.
 
     >>> from torch import nn
     >>> from unmask.score import logit
@@ -153,7 +159,7 @@ def layer_cam(
     tensor([[1., 0.],
             [6., 0.]])
     """
-    found = at_layer("layer_cam", score, x, layer, reshape)
+    found = at_layer("layer_cam", score, x, layer, reshape, batch_size)
     maps = (found.gradient.clamp_min(0) * found.output).sum(1)
     return _finished(maps, x, signed, upsample)
 
@@ -167,6 +173,7 @@ def x_grad_cam(
     reshape: Reshape | None = None,
     signed: bool = False,
     upsample: bool = True,
+    batch_size: int | None = None,
 ) -> Attribution:
     r"""Weigh a layer's maps by their gradient, averaged where the map itself is large.
 
@@ -187,6 +194,7 @@ def x_grad_cam(
         reshape: lays out what the layer puts out as [batch, channels, rows, columns].
         signed: whether to keep negative values of the map too; else they become zero.
         upsample: whether to stretch the map over the image; else it has the size of the layer.
+        batch_size: images in one call of the model, all of them if not given.
 
     >>> from torch import nn
     >>> from unmask.score import logit
@@ -197,7 +205,7 @@ def x_grad_cam(
     >>> x_grad_cam(logit(network, 0), image, layer="0").values.sum()  # 1 - 2 + 6
     tensor(5.)
     """
-    found = at_layer("x_grad_cam", score, x, layer, reshape)
+    found = at_layer("x_grad_cam", score, x, layer, reshape, batch_size)
     total = found.output.sum((2, 3))
     whole = total.abs() > 1e-7 * found.output.abs().sum((2, 3))
     product = (found.gradient * found.output).sum((2, 3))
@@ -214,6 +222,7 @@ def hires_cam(
     reshape: Reshape | None = None,
     signed: bool = False,
     upsample: bool = True,
+    batch_size: int | None = None,
 ) -> Attribution:
     r"""Multiply a layer's maps by their gradients position by position, both signs kept.
 
@@ -232,6 +241,7 @@ def hires_cam(
         reshape: lays out what the layer puts out as [batch, channels, rows, columns].
         signed: whether to keep what lowers the score too; else it becomes zero.
         upsample: whether to stretch the map over the image; else it has the size of the layer.
+        batch_size: images in one call of the model, all of them if not given.
 
     >>> from torch import nn
     >>> from unmask.score import logit
@@ -243,7 +253,7 @@ def hires_cam(
     tensor([[ 1., -2.],
             [ 6.,  0.]])
     """
-    found = at_layer("hires_cam", score, x, layer, reshape)
+    found = at_layer("hires_cam", score, x, layer, reshape, batch_size)
     return _finished((found.gradient * found.output).sum(1), x, signed, upsample)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,12 +21,10 @@ class AtLayer:
     """A layer on a batch of inputs, in float32 at least.
 
     Args:
-        values: the score of each input.
         output: A, what the layer puts out.
-        gradient: of the score by A; zeros where it was not asked for.
+        gradient: of the score by A.
     """
 
-    values: Float[Tensor, " batch"]
     output: Float[Tensor, "batch channels rows columns"]
     gradient: Float[Tensor, "batch channels rows columns"]
 
@@ -36,13 +34,27 @@ def at_layer(
     score: Score,
     x: Float[Tensor, "batch colours height width"],
     layer: str,
-    reshape: Reshape | None = None,
+    reshape: Reshape | None,
+    batch_size: int | None,
 ) -> AtLayer:
     """Run the model once, and back as far as the layer; below it there is no graph.
 
     Of a layer that is called several times in one run, the last call counts.
     """
-    admit_images(score, x)
+    admit_images(score, x, batch_size)
+    rows = torch.arange(len(x), device=x.device)
+    parts = [
+        [laid_out(layer, part, len(some), reshape) for part in _once(method, score, x, some, layer)]
+        for some in rows.split(batch_size or len(x))
+    ]
+    output, gradient = (torch.cat(part) for part in zip(*parts, strict=True))
+    return AtLayer(output, gradient)
+
+
+def _once(
+    method: str, score: Score, x: Tensor, rows: Int[Tensor, " some"], layer: str
+) -> tuple[Tensor, Tensor]:
+    """What the layer puts out on some inputs, and the gradient there."""
     model, kept = module_of(score, method), []
 
     def leaf(output: Tensor) -> Tensor:
@@ -51,7 +63,7 @@ def at_layer(
 
     with torch.inference_mode(False), torch.enable_grad(), frozen(model):
         with edit(model, {layer: leaf}):
-            values = score(plain(x))
+            values = score(plain(x)[rows], rows)  # a copy, as the model may begin in place
         gradient = None
         if kept and values.requires_grad:
             (gradient,) = torch.autograd.grad(values.sum(), kept[-1], allow_unused=True)
@@ -66,11 +78,7 @@ def at_layer(
             f"The gradient of the {score.name} by layer {layer!r} is not finite. Look at what the "
             "model computes there: a root or a logarithm of zero, or a number too large."
         )
-    return AtLayer(
-        values.detach(),
-        laid_out(layer, kept[-1].detach(), len(x), reshape),
-        laid_out(layer, gradient, len(x), reshape),
-    )
+    return kept[-1].detach(), gradient
 
 
 def run_to_layer(
@@ -99,7 +107,7 @@ def run_to_layer(
         return output
 
     with torch.no_grad(), edit(model, {layer: keep}):
-        output = score.output(x)
+        output = score.output(x.clone())  # the model may begin in place
     if not kept:
         raise ValueError(
             f"Layer {layer!r} is never called on these inputs. Name a layer that the model passes "

@@ -87,7 +87,7 @@ def weak_localization(
     """
     admission.differentiable(data)
     y = signs(labels, data)
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = admission.drawing(generator)
     low, high = rescale
     if not 0 < low <= high < math.inf:
         raise ValueError(
@@ -294,7 +294,7 @@ class _UpToLayer(nn.Module):
             return output
 
         with torch.no_grad(), edit(self.model, {layer: keep}):
-            self.model(x)
+            self.model(x.clone())  # which may begin in place
         if not outputs or outputs[-1].ndim != 4:
             shape = tuple(outputs[-1].shape) if outputs else None
             raise ValueError(
@@ -316,7 +316,7 @@ class _UpToLayer(nn.Module):
 
         try:
             with edit(self.model, {self.layer: stop}):
-                self.model(x)
+                self.model(x.clone())
         except _Reached as reached:
             return reached.output
         raise ValueError(

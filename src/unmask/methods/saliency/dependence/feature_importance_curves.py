@@ -1,6 +1,7 @@
 """Importance of a column along its values, row by row, and in one number."""
 
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -18,7 +19,7 @@ def feature_importance_curves(
     score: Score,
     data: Float[Tensor, "batch columns"],
     *,
-    feature: int,
+    feature: SupportsIndex,
     grid: Tensor | None = None,
     names: Sequence[str] | None = None,
     batch_size: int | None = None,

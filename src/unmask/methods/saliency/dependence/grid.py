@@ -1,7 +1,8 @@
 """One or two columns of a table set to the points of a grid, row by row: what dependence needs."""
 
+import operator
 from collections.abc import Iterator, Sequence
-from operator import index
+from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -37,12 +38,11 @@ def admit(score: Score, data: Tensor, batch_size: int | None, what: str = "data"
     return batch_size or min(2**16 if data.is_cuda else 2048, max(64, numbers // data.shape[1]))
 
 
-def chosen(feature: int | Sequence[int], width: int) -> tuple[int, ...]:
+def chosen(feature: SupportsIndex | Sequence[SupportsIndex], width: int) -> tuple[int, ...]:
     """The one or two columns that are meant, by place."""
     try:
-        columns = tuple(
-            index(one) for one in (feature if isinstance(feature, Sequence) else (feature,))
-        )
+        places = feature if isinstance(feature, Sequence) else (feature,)
+        columns = tuple(operator.index(place) for place in places)
     except TypeError:
         raise TypeError(
             f"A column is meant by its place, a whole number, but feature is {feature!r}. "

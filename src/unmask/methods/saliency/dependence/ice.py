@@ -1,6 +1,7 @@
 """Individual conditional expectation."""
 
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -18,7 +19,7 @@ def ice(
     score: Score,
     data: Float[Tensor, "batch columns"],
     *,
-    feature: int | Sequence[int],
+    feature: SupportsIndex | Sequence[SupportsIndex],
     grid: Tensor | Sequence[Tensor] | None = None,
     centre: float | Sequence[float] | None = None,
     steps: int = grids.STEPS,
@@ -85,7 +86,7 @@ def ice_derivative(
     score: Score,
     data: Float[Tensor, "batch columns"],
     *,
-    feature: int,
+    feature: SupportsIndex,
     grid: Tensor | None = None,
     steps: int = grids.STEPS,
     percentiles: tuple[float, float] = grids.MIDDLE,

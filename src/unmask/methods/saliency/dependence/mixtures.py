@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from unmask import admission
 from unmask.score import Score
 
 
@@ -58,7 +59,7 @@ def paired(
         apart: leaves out that a row takes from itself.
     """
     enough(samples)
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = admission.drawing(generator)
     count = len(data)
     order = torch.randperm(count, generator=generator, device=generator.device)
     shift = torch.randperm(count - apart, generator=generator, device=generator.device) + apart
@@ -82,7 +83,7 @@ def independent(
         generator: of the draws.
     """
     enough(samples)
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = admission.drawing(generator)
     count, width = data.shape
     chance = {"generator": generator, "device": generator.device}
     start = torch.randint(count, (rows, width), **chance)

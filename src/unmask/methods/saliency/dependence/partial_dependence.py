@@ -1,6 +1,7 @@
 """Partial dependence."""
 
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 from jaxtyping import Float
 from torch import Tensor
@@ -16,7 +17,7 @@ def partial_dependence(
     score: Score,
     data: Float[Tensor, "batch columns"],
     *,
-    feature: int | Sequence[int],
+    feature: SupportsIndex | Sequence[SupportsIndex],
     grid: Tensor | Sequence[Tensor] | None = None,
     steps: int = grids.STEPS,
     percentiles: tuple[float, float] = grids.MIDDLE,

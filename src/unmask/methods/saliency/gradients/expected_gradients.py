@@ -72,7 +72,7 @@ def expected_gradients(
     backgrounds = admission.backgrounds_for(x[0], baseline)
     x = x.detach()
     size = rows_at_once(x, batch_size)
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = admission.drawing(generator)
     alpha, chosen = _drawn(samples, len(backgrounds), generator)
     alpha, chosen = alpha.to(x.device), chosen.to(x.device)
 
@@ -131,7 +131,7 @@ def _change(
     with torch.no_grad():
         ends = torch.cat([score(x[some], some).double() for some in rows.split(size)])
         for some in backgrounds.split(size):
-            output = score.output(some)
+            output = score.output(some.clone())  # a model may work in place
             for one in output:  # read once for every input, as each may have its own class
                 read = score.of(one.expand(len(x), *one.shape), rows)
                 ends -= read.double() / len(backgrounds)

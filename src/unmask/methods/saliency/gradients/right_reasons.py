@@ -87,7 +87,7 @@ def right_reasons(
     True
     """
     _check(data, labels, annotation)
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = admission.drawing(generator)
     forbidden = plain(annotation).to(data.device).expand(data.shape)
     data, labels = plain(data), plain(labels).to(data.device)
     network = _copied(model)
@@ -246,7 +246,7 @@ def find_alternatives(
             f"{rounds} rounds that mark above {mark} and end below {enough} find nothing. "
             "Give at least 1 round, a mark from 0 up to but without 1, and a share up to 1."
         )
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = admission.drawing(generator)
     annotation = torch.zeros(data.shape, dtype=torch.bool, device=data.device)
     found: list[Alternative] = []
     for _ in range(rounds):
@@ -307,12 +307,13 @@ def _slopes(model: nn.Module, x: Tensor) -> Tensor:
     """The gradient of the sum of all log p."""
     with torch.inference_mode(False), torch.enable_grad():
         point = plain(x).requires_grad_()
-        return torch.autograd.grad(_logits(model(point)).log_softmax(1).sum(), point)[0]
+        told = _logits(model(point.clone())).log_softmax(1)
+        return torch.autograd.grad(told.sum(), point)[0]
 
 
 @torch.no_grad()
 def _classes(model: nn.Module, x: Tensor) -> Int[Tensor, " batch"]:
-    return _logits(model(x)).argmax(1)
+    return _logits(model(x.clone())).argmax(1)  # it may begin in place
 
 
 @torch.no_grad()
@@ -324,7 +325,7 @@ def _fidelity(
     if not labels.is_floating_point():
         same = [_classes(model, part) == _classes(network, part) for part in parts]
         return float(torch.cat(same).double().mean())
-    old, new = (torch.cat([m(part).double() for part in parts]) for m in (model, network))
+    old, new = (torch.cat([m(part.clone()).double() for part in parts]) for m in (model, network))
     spread = (old - old.mean(0)).square().sum()
     return float(1 - (new - old).square().sum() / spread) if spread > 0 else float(old.equal(new))
 

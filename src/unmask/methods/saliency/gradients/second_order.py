@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmask import admission
 from unmask.card import method
 from unmask.internals import admit, value_and_gradient
 from unmask.methods.saliency.gradients.curvature import (
@@ -179,7 +180,7 @@ class _Copies:
         if not noise >= 0:
             raise ValueError(f"Noise cannot have the size {noise}. Give a share such as 0.15.")
         self.x = x.detach()
-        generator = generator or torch.Generator().manual_seed(0)
+        generator = admission.drawing(generator)
         kind = {"dtype": wide(x.dtype), "device": generator.device}
         drawn = torch.randn(samples, *x.shape[1:], generator=generator, **kind)
         flat = self.x.reshape(len(x), -1)

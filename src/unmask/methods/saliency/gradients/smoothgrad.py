@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unmask import admission
 from unmask.card import method
 from unmask.internals import admit, value_and_gradient
 from unmask.methods.saliency.gradients.stream import (
@@ -197,7 +198,7 @@ class _Noisy:
             raise ValueError(
                 f"No mean of draws meets an error of {error}. Give a share above 0, such as 0.05."
             )
-        generator = self.generator or torch.Generator().manual_seed(0)
+        generator = admission.drawing(self.generator)
         found, evaluations = Moments(self.x), 0
         open_ = torch.arange(len(self.x), device=self.x.device)
         draws = -(-samples // 2) if self.pairs else samples

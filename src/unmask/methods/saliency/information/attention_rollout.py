@@ -64,7 +64,7 @@ def attention_rollout(
     for part in x.detach().split(batch_size or len(x)):
         watch = Watch(len(part), residual)
         with torch.no_grad(), watch:
-            model(part)
+            model(part.clone())  # which may work in place
         found.append(_rows(watch.rolled, query))
     return Attribution(torch.cat(found), evaluations=len(x))
 

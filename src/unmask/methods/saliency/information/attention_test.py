@@ -107,7 +107,7 @@ def attention_test(
     """
     mask = _check(model, x, mask, samples, candidates, change, steps, batch_size)
     admission.settled(model)
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = admission.drawing(generator)
     rows = batch_size or max(1, _ROWS // max(1, x[0].numel()))
     with torch.inference_mode(False), frozen(model):
         x = plain(x)
@@ -298,7 +298,7 @@ def _states(
     model: Attentive, x: Tensor, mask: Tensor, rows: int
 ) -> Float[Tensor, "batch tokens *state"]:
     parts = zip(x.split(rows), mask.split(rows), strict=True)
-    states = torch.cat([model.encode(part, there) for part, there in parts])
+    states = torch.cat([model.encode(part.clone(), there) for part, there in parts])
     if states.shape[:2] != x.shape[:2]:
         raise ValueError(
             f"The states have shape {tuple(states.shape)} for inputs of shape {tuple(x.shape)}. "

@@ -116,7 +116,7 @@ def information_bottleneck(
     with torch.inference_mode(False):
         x = plain(x)
         units = _units(score, data, layer, batch_size or cached_rows(x[0]))
-        source = torch.Generator().manual_seed(0) if generator is None else generator
+        source = admission.drawing(generator)
         seeds = torch.randint(
             2**62, (steps, samples), generator=source, device=source.device
         ).tolist()

@@ -81,7 +81,7 @@ def mutual_information_saliency(
     """
     _check(model, layer, x, scale, rate, steps, samples, tolerance, batch_size)
     admission.settled(model)
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = admission.drawing(generator)
     with torch.inference_mode(False):
         x = plain(x)
         state = State(model, layer, batch_size or max(1, _ROWS // max(1, x[0].numel())))
@@ -125,7 +125,7 @@ class State:
     @torch.no_grad()
     def of(self, x: Float[Tensor, "rows tokens width"]) -> Float[Tensor, "rows state"]:
         """The states of any number of inputs."""
-        return torch.cat([self(part).detach() for part in x.split(self.batch_size)])
+        return torch.cat([self(part.clone()).detach() for part in x.split(self.batch_size)])
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def rationale(
     7
     """
     there = _check(data, labels, mask, samples)
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = admission.drawing(generator)
     with torch.inference_mode(False):
         x, labels, there = (plain(one).to(data.device) for one in (data, labels, there))
         outputs = 1 if labels.is_floating_point() else int(labels.max()) + 1
@@ -208,7 +208,7 @@ class Rationale(nn.Module):
             progress: the share of the training that is done. Up to a quarter only the reader
                 learns, and from half on the price of breaks grows to what it is.
         """
-        generator = generator or torch.Generator().manual_seed(0)
+        generator = admission.drawing(generator)
         there = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
         logits = self.logits(x) if progress >= 0.25 else self.logits(x).detach()
         breaks = self.breaks * min(1.0, max(0.0, 2 * progress - 1))

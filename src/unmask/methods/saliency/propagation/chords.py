@@ -4,7 +4,7 @@ Each is a function whose forward pass is the operation itself and whose backward
 went into it at the reference, when it is run: so that one forward pass serves many references.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from unmask.methods.saliency.propagation.pieces import pieces
 from unmask.operations import Affine, Operation
 from unmask.quadrature import gauss_legendre
 
-_CACHED = 2**15
-"""Numbers of which a few copies fit into a processor's second cache."""
 POOLS = {
     f"{kind}max_pool{d}d": getattr(functional, f"{kind}max_pool{d}d_with_indices")
     for d in (1, 2, 3)
@@ -66,25 +65,11 @@ class Rescale(torch.autograd.Function):
 def _by_relu(upper: Tensor, a: Tensor, a0: Tensor) -> Tensor:
     """A ReLU's chord times what comes from above; where it has no length, the derivative."""
     given = torch.empty_like(a)
-    for (up, end, out), (start,) in _pieces(a, [upper, a, given], [a0]):
+    for end, up, out, start in pieces(a, upper, given, a0):
         step = end - start
         # max(a, a0) / |a - a0|, cut to [0, 1], is the chord, and never wrong by cancellation.
         torch.maximum(end, start, out=out).div_(step.abs_()).clamp_(0, 1).nan_to_num_(0.0).mul_(up)
     return given
-
-
-def _pieces(
-    like: Tensor, here: list[Tensor], there: list[Tensor]
-) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-    """Tensors of inputs and of references, a few rows at a time.
-
-    Simple operations on large tensors spend their time on the way to memory: in pieces they stay
-    in a processor's cache.
-    """
-    rows = len(like) if like.is_cuda else max(1, _CACHED * len(like) // max(1, like.numel()))
-    for first in range(0, len(like), rows):
-        some = slice(first, first + rows)
-        yield [one[some] for one in here], [one if len(one) == 1 else one[some] for one in there]
 
 
 def _chord(operation: Operation, a: Tensor, made: Tensor, a0: Tensor, made0: Tensor) -> Tensor:
@@ -120,15 +105,14 @@ class Winners(torch.autograd.Function):
         made0, there = _pooled(ctx.operation, a0)
         plane = -int(ctx.operation.name[-2])  # the axes that a window lies in: max_pool2d
         given = torch.zeros_like(a)
-        flat = (tensor.flatten(plane) for tensor in (upper[0], a, made, here, given))
-        flat0 = (tensor.flatten(plane) for tensor in (a0, made0, there))
-        for part, part0 in _pieces(a, [*flat], [*flat0]):
-            _share(*part, *part0)
+        flat = (one.flatten(plane) for one in (a, upper[0], made, here, given, a0, made0, there))
+        for part in pieces(*flat):
+            _share(*part)
         return given, None, None, None
 
 
 def _share(
-    upper: Tensor, a: Tensor, made: Tensor, here: Tensor, given: Tensor,
+    a: Tensor, upper: Tensor, made: Tensor, here: Tensor, given: Tensor,
     a0: Tensor, made0: Tensor, there: Tensor,
 ) -> None:  # fmt: skip
     """The change of a maximum goes to both winners in proportion to how far they have moved."""

@@ -273,12 +273,16 @@ def _sums(
         course = Course(
             score, inputs.repeat(count, *[1] * (x.ndim - 1)), rows.repeat(count), cancelling
         )
-        each = chosen if count == 1 else chosen.repeat_interleave(len(rows), 0)
-        references = each.split(1 if count == 1 else count * len(rows))
-        found = course.multipliers(references)
-        for reference, (value, base, multiplier) in zip(references, found, strict=True):
-            given = multiplier.to(wide) * (course.x - reference).to(wide)
-            total += given.unflatten(0, (count, -1)).sum(0)
+        parts = chosen.split(count)
+        # One after the other: all baselines beside all inputs would outgrow a batch.
+        references = (
+            part if count == 1 else part.repeat_interleave(len(rows), 0) for part in parts
+        )
+        for part, (value, base, multiplier) in zip(
+            parts, course.multipliers(references), strict=True
+        ):
+            apart = inputs.to(wide) - part[:, None].to(wide)
+            total += (multiplier.to(wide).unflatten(0, (count, -1)) * apart).sum(0)
             change += (value.double() - base.double()).view(count, -1).sum(0)
     return total, change
 

@@ -1,6 +1,6 @@
 """An affine layer at work under a rule: its way back, and its merger with a batch normalisation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,11 +8,9 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from unmask.methods.saliency.propagation.backward import ratio
+from unmask.methods.saliency.propagation.pieces import pieces
 from unmask.methods.saliency.propagation.rules import InputRule, Part, Rule, kept, quotient
 from unmask.operations import Affine
-
-_CACHED = 2**17
-"""Numbers of which a few copies fit into a processor's second cache."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class Layer:
         if self.axis != 0 or not 2 < w.ndim == a.ndim or w.shape[1] != a.shape[1]:
             return self._handed_on(rule, value, g, a, low, high)
         found = [
-            self._handed_on(rule, *some, beside=True) for some in _pieces(value, g, a, low, high)
+            self._handed_on(rule, *some, beside=True) for some in pieces(value, g, a, low, high)
         ]
         return torch.cat(found)
 
@@ -157,7 +155,7 @@ def _to_hidden(rule: Rule, parts: Affine, a: Tensor, g: Tensor, value: Tensor) -
 
 def _wanted(part: Part, value: Tensor, g: Tensor) -> bool:
     """Whether any output has relevance that is for this part."""
-    return any(any(part.relevance(*some).aminmax()) for some in _pieces(value, g))
+    return any(any(part.relevance(*some).aminmax()) for some in pieces(value, g))
 
 
 def _divided(
@@ -169,20 +167,9 @@ def _divided(
     sign: int = 0,
 ) -> Tensor:
     """The relevance that values and gradients make, over denominators; written over these."""
-    for over, *some in _pieces(z, value, g):
+    for over, *some in pieces(z, value, g):
         quotient(relevance(*some), over, epsilon, sign)
     return z
-
-
-def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """A few rows of each at a time, so that nothing as large as a layer is made in between.
-
-    The first use of new memory takes many times as long as the arithmetic in it, and what is small
-    stays in a processor's cache.
-    """
-    first, *_ = tensors = torch.atleast_1d(*tensors)
-    rows = len(first) if first.is_cuda else _CACHED * len(first) // max(1, first.numel())
-    return zip(*(one.split(max(1, rows)) for one in tensors), strict=True)
 
 
 def _contributions(rule: Rule, part: Part, parts: Affine, a: Tensor, signed: bool) -> Tensor:

@@ -117,7 +117,7 @@ def gnn_explainer(
     explained = torch.arange(len(x)) if nodes is None else torch.as_tensor(nodes)
     _check_nodes(explained, len(x))
     x, edges, explained = x.detach(), edges.to(x.device).long(), explained.long().to(x.device)
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = admission.drawing(generator)
     at = generator.device
     wide = torch.promote_types(x.dtype, torch.float32)
     start = torch.zeros(0, device=x.device, dtype=wide)
@@ -128,7 +128,7 @@ def gnn_explainer(
 
     with torch.inference_mode(False), torch.enable_grad(), frozen(model):
         with torch.no_grad():
-            whole = model(x, edges, x.new_ones(edges.shape[1]))
+            whole = model(x.clone(), edges, x.new_ones(edges.shape[1]))  # it may work in place
         _check_output(whole, x)
         score = _cross_entropy(model, target, whole[explained])
         size = batch_size or max(1, _AT_ONCE // (len(x) + edges.shape[1]))
@@ -169,7 +169,7 @@ class _Copies:
     def check(self, model: GraphModel, whole: Tensor) -> None:
         """Refuse a part of the graph on which the model answers otherwise than on the whole."""
         with torch.no_grad():
-            found = model(self.x, self.edges, self.x.new_ones(len(self.edge)))[self.centre]
+            found = model(self.x.clone(), self.edges, self.x.new_ones(len(self.edge)))[self.centre]
         wanted = whole[self.explained]
         scale = max(1.0, float(wanted.abs().max()))
         off = (found - wanted).abs().flatten(1).amax(1)
@@ -217,9 +217,9 @@ def _learned(
     matter: list[Tensor] = []
     for _ in range(steps):
         weights, shown = edge_logits.sigmoid(), feature_logits.sigmoid()
-        points = copies.x
+        points = copies.x.clone()
         if shown.numel():
-            points = (points.to(shown) * shown[copies.copy]).to(copies.x)
+            points = (points.to(shown) * shown[copies.copy]).to(points)
         output = model(points, copies.edges, weights.to(copies.x.dtype))
         surprise = score.of(output[copies.centre], some)
         gradients = _gradients(surprise, masks)

@@ -104,7 +104,7 @@ def indirect_influence(
     levels = [step / steps for step in range(steps + 1)]
     found, curves = {"quality": base}, {"repair": torch.tensor(levels, dtype=torch.float64)}
     for a in audited:
-        name, chance = called[a], generator or torch.Generator().manual_seed(0)
+        name, chance = called[a], admission.drawing(generator)
         repaired = table.without(a, geometric, chance, explicit=feature is not None)
         at = [plain, *(answers(repaired(level)) for level in levels[1:])]
         good = [float(quality(classes, labels)) for classes in at]

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from unmask import admission
 from unmask.baselines import blur
 from unmask.card import method
 from unmask.internals import admit, value_and_gradient
@@ -104,7 +105,7 @@ def meaningful_perturbation(
     _check(rate, sparsity, roughness, beta, softness, jitter)
     x = x.detach()
     images = _Images(score, x, backgrounds_of(x, baseline), batch_size or len(x))
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = admission.drawing(generator)
     cell = min(height / cells[0], width / cells[1])
     reach = round(jitter * cell)
     sign = -1.0 if preserve else 1.0

@@ -81,7 +81,7 @@ def prediction_difference(
     admit_any(score, x, batch_size)
     check_laplace(trained_on)
     windows = _windows(x, data, window, stride, samples)
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = admission.drawing(generator)
     data = data.detach().to(x.device, x.dtype)
     score, classes = counting(score)
     batches = Batches(score, batch_size or cached_rows(x[0]))

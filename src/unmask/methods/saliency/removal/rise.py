@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from unmask import admission
 from unmask.card import method
 from unmask.internals import admit_any
 from unmask.masking import Batches, cached_rows
@@ -79,7 +80,7 @@ def rise(
     admit_any(score, x, batch_size)
     _check(x, samples, cells, keep)
     backgrounds = backgrounds_of(x, baseline)
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = admission.drawing(generator)
     rows = batch_size or cached_rows(x[0])
     pixels = torch.promote_types(x.dtype, torch.float32)
     with torch.inference_mode(False), torch.no_grad():

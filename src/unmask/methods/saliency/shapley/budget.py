@@ -49,8 +49,3 @@ def exactly(game: Game) -> Attribution:
     """All coalitions, so nothing is left to chance: the standard errors are zero."""
     found = shapley_exact(game)
     return replace(found, errors=torch.zeros_like(found.values))
-
-
-def settled(generator: torch.Generator | None) -> torch.Generator:
-    """The generator, or one that is the same in every call."""
-    return torch.Generator().manual_seed(0) if generator is None else generator

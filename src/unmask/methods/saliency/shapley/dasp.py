@@ -24,7 +24,7 @@ def dasp(
     score: Score,
     x: Float[Tensor, "batch *input"],
     *,
-    baseline: Float[Tensor, "*input"],
+    baseline: Float[Tensor, "*background"],
     players: Players | None = None,
     sizes: int | None = None,
     batch_size: int | None = None,
@@ -73,7 +73,7 @@ def dasp(
     rows = torch.arange(len(x), device=x.device).split(batch_size or _AT_ONCE)
     with torch.no_grad():
         whole = torch.cat([score(x[some], some).double() for some in rows])
-        hidden = torch.cat([score(base.expand_as(x[some]), some).double() for some in rows])
+        hidden = torch.cat([score(base.expand_as(x[some]).clone(), some).double() for some in rows])
     gap = whole - hidden - each.double().sum(1)
     values = each.to(x.dtype)
     names = None if players is None else players.names

@@ -3,15 +3,17 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import comb, log
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from unmask import admission
 from unmask.card import method
 from unmask.game import Game
-from unmask.methods.saliency.shapley.budget import exactly, rounds, settled
-from unmask.methods.saliency.shapley.paired_coalitions import PairedCoalitions, ends_of, odd_part
+from unmask.methods.saliency.shapley.budget import exactly, rounds
+from unmask.methods.saliency.shapley.paired_coalitions import PairedCoalitions, odd_part
 from unmask.results import Attribution
 
 _AT_ONCE = 2**14
@@ -130,46 +132,41 @@ def regression(
         stands: the logarithm of how many pairs of the population each stands for.
     """
     n = masks.shape[1]
-    size = masks.sum(1).to(odd)
     # The kernel has a factor of 1 / C(n, s), which beside it is balanced by what a pair stands for.
-    ways = (
-        torch.lgamma(odd.new_tensor(n + 1.0)) - torch.lgamma(size + 1) - torch.lgamma(n - size + 1)
-    )
-    weight = (stands - ways).exp() / (size * (n - size))
+    kernel = odd.new_tensor([-log(comb(n, s) * max(1, s * (n - s))) for s in range(n + 1)])
+    weight = (stands + kernel[masks.sum(1)]).exp()
 
-    gram, target = odd.new_zeros(n - 1, n - 1), odd.new_zeros(n - 1)
-    parts = list(
-        zip(masks.split(_AT_ONCE), odd.split(_AT_ONCE), weight.split(_AT_ONCE), strict=True)
-    )
-    for some, u, w in parts:
-        rows, left = _eliminated(some, u, whole)
-        weighted = rows * w[:, None]
-        gram += weighted.T @ rows
-        target += weighted.T @ left
-    inverse = torch.linalg.pinv(gram, hermitian=True, rtol=1e-10)
-    c = inverse @ target
-    values = 2 * torch.cat([c, whole - c.sum()[None]])
+    parts = [part.split(_AT_ONCE) for part in (masks, odd, weight, stands)]
+    gram, target = odd.new_zeros(n, n), odd.new_zeros(n)
+    for some, u, w, _ in zip(*parts, strict=True):
+        z = _signs(some, odd)
+        weighted = (z * w[:, None]).T
+        gram += weighted @ z
+        target += weighted @ torch.sub(u, z[:, -1], alpha=float(whole))
+    free = torch.eye(n, n - 1).to(odd)
+    free[-1] = -1  # what moves without a change of the sum
+    spread = free @ torch.linalg.pinv(free.T @ gram @ free, hermitian=True, rtol=1e-10) @ free.T
+    coefficients = spread @ target
+    coefficients[-1] += whole
     if len(masks) < 2 * n:
-        return Fit(values, torch.full_like(values, torch.inf))
+        return Fit(2 * coefficients, torch.full_like(coefficients, torch.inf))
 
     # What each pair moves the solution by, had it been left out; whole layers leave nothing open.
     variance = odd.new_zeros(n)
-    for (some, u, w), represents in zip(parts, stands.split(_AT_ONCE), strict=True):
-        rows, left = _eliminated(some, u, whole)
-        pull = rows @ inverse * w[:, None]
-        leverage = (pull * rows).sum(1)
-        moved = pull * ((left - rows @ c) / (1 - leverage).clamp_min(1e-6))[:, None]
-        moved = 2 * torch.cat([moved, -moved.sum(1, keepdim=True)], 1)
-        variance -= torch.expm1(-represents) @ moved.square()
-    return Fit(values, variance)
+    for some, u, w, represents in zip(*parts, strict=True):
+        z = _signs(some, odd)
+        pull = z @ spread
+        leverage = (pull * z).sum(1) * w
+        moved = 2 * w * (u - z @ coefficients) / (1 - leverage).clamp_min(1e-6)
+        variance -= (torch.expm1(-represents) * moved.square()) @ pull.square_()
+    return Fit(2 * coefficients, variance)
 
 
-def _eliminated(
-    masks: Bool[Tensor, "pairs players"], odd: Float[Tensor, " pairs"], whole: Float[Tensor, ""]
-) -> tuple[Float[Tensor, "pairs others"], Float[Tensor, " pairs"]]:
-    """The regression without its constraint and without the last player."""
-    z = 2 * masks.to(odd) - 1
-    return z[:, :-1] - z[:, -1:], odd - z[:, -1] * whole
+def _signs(
+    masks: Bool[Tensor, "pairs players"], like: Float[Tensor, " pairs"]
+) -> Float[Tensor, "pairs players"]:
+    """1 for those who take part, -1 for the others."""
+    return masks.to(like.dtype).mul_(2).sub_(1)
 
 
 def _fitted(
@@ -186,10 +183,10 @@ def _fitted(
     if size == 2**n:
         return exactly(game)
     shares = [share(s, n) for s in range(1, n // 2 + 1)]
-    pairs, masks = _telling(n, shares, (size - 2) // 2, settled(generator))
-    full, empty = ends_of(game)
-    whole = (full - empty) / 2
-    odd = odd_part(game, masks)
+    pairs, masks = _telling(n, shares, (size - 2) // 2, admission.drawing(generator))
+    # The full coalition and the empty one are a pair too, and all are asked about together.
+    whole, odd = odd_part(game, torch.cat([masks.new_ones(1, n), masks])).split((1, len(masks)))
+    whole = whole[0]
     while True:
         stands = pairs.represented()[pairs.layer_of(masks).cpu()]
         fit = regression(masks.to(odd.device), odd, whole, stands.to(odd))
@@ -218,8 +215,10 @@ def _telling(
     while True:
         pairs, tries = PairedCoalitions(players, shares, generator), tries + 1
         masks = pairs.more(count)
+        if count >= 2 * players:
+            return pairs, masks
         z = 2 * masks.double() - 1
-        if count >= 2 * players or torch.linalg.matrix_rank(z[:, 1:] - z[:, :1]) == players - 1:
+        if torch.linalg.matrix_rank(z[:, 1:] - z[:, :1]) == players - 1:
             return pairs, masks
         if tries == _TRIES:
             warnings.warn(

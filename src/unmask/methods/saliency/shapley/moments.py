@@ -185,6 +185,9 @@ class _Moments:
             return made, same / (mean[:1].numel() // made[:1].numel())
         return made, same / self._window(operation, mean)
 
+    def _divided(self, operation: Operation) -> bool:
+        return operation.argument(6, "divisor_override") is not None
+
     def _window(self, operation: Operation, mean: Tensor) -> int:
         """How many numbers one number of an average pool is made of."""
         axes = int(operation.name[-2])
@@ -192,6 +195,14 @@ class _Moments:
         size = operation.argument(1, "output_size" if adaptive else "kernel_size")
         sizes = (size,) * axes if isinstance(size, int) else tuple(size)
         if not adaptive:
+            padded = operation.argument(3, "padding", 0)
+            uneven = padded and not operation.argument(5, "count_include_pad", True)
+            if uneven or operation.argument(4, "ceil_mode", False) or self._divided(operation):
+                raise UnsupportedLayer(
+                    f"The average pool in {place(self.model)!r} divides by other numbers than the "
+                    "size of its window. Count the padding in, without ceil mode and divisor, or "
+                    "use kernel_shap."
+                )
             return int(np.prod(sizes))
         plane = mean.shape[-axes:]
         sizes = [have if out is None else out for out, have in zip(sizes, plane, strict=True)]

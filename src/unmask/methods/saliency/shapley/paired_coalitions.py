@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate
 from math import comb, log
 
 import torch
@@ -9,9 +11,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unmask.game import Game
+from unmask.lattice import coalitions
 
 _COUNTED = 2**62
-"""Sizes with more pairs than this are not numbered; chance never draws one of theirs twice."""
+"""The largest sizes, from where there are more pairs in all than this, are not numbered; chance
+never draws one of theirs twice."""
+_WIDTH = 7
+"""Players whose part in a coalition is looked up together."""
 _AT_ONCE = 2**15
 """Pairs that a game is asked about in one call."""
 _LISTED = 2**16
@@ -63,11 +69,13 @@ class PairedCoalitions:
         left = total - sum(self.drawn)
         scale = left / sum(lacking) if left else 0.0
         wanted = self._whole([scale * lack for lack in lacking], left)
-        numbered = sum(count < _COUNTED for count in layers)  # the smaller sizes; they come first
+        # The smaller sizes; they come first, and together fit a whole number.
+        numbered = sum(total < _COUNTED for total in accumulate(layers))
         parts = [self._places(layer, count) for layer, count in enumerate(wanted[:numbered])]
-        nothing = torch.zeros(2, 0, dtype=torch.long, device=self.generator.device)
-        size, place = torch.cat([nothing, *parts], 1)
-        masks = coalitions_at(self.players, size, place)
+        size = torch.arange(1, numbered + 1).repeat_interleave(torch.tensor(wanted[:numbered]))
+        nothing = torch.zeros(0, dtype=torch.long, device=self.generator.device)
+        place = torch.cat([nothing, *parts])
+        masks = coalitions_at(self.players, size.to(place.device), place)
         rest = [self._unnumbered(i, wanted[i]) for i in range(numbered, len(layers)) if wanted[i]]
         return torch.cat([masks, *rest])
 
@@ -103,13 +111,13 @@ class PairedCoalitions:
         free = [n - d for n, d in zip(self.layers, self.drawn, strict=True)]
         return [min(count, room) for count, room in zip(rounded, free, strict=True)]
 
-    def _places(self, layer: int, count: int) -> Int[Tensor, "two pairs"]:
-        """The size and the place in its list of each new pair of a layer."""
+    def _places(self, layer: int, count: int) -> Int[Tensor, " pairs"]:
+        """The place in its list of each new pair of a layer."""
         taken = self._taken[layer]
         new = _distinct(self.layers[layer], count, taken, self.generator)
         self.drawn[layer] += count
-        self._taken[layer] = torch.cat([taken, new])
-        return torch.stack([torch.full_like(new, layer + 1), new])
+        self._taken[layer] = torch.cat([taken, new]) if len(taken) else new
+        return new
 
     def _unnumbered(self, layer: int, count: int) -> Bool[Tensor, "pairs players"]:
         """Pairs of a layer that has too many to be numbered."""
@@ -131,20 +139,35 @@ def coalitions_at(
     players: int, size: Int[Tensor, " batch"], place: Int[Tensor, " batch"]
 ) -> Bool[Tensor, "batch players"]:
     """The coalitions of some sizes at some places of their lists, the first player's first."""
-    columns = []
-    missing = size
+    columns, missing = [], size
     most = int(size.max()) if len(size) else 0
-    for player in range(players):
-        after = players - player - 1
-        ways = [comb(after, k - 1) if k else 0 for k in range(most + 1)]
-        # What does not fit a whole number is larger than any place.
-        table = torch.tensor([min(way, 2**63 - 1) for way in ways], device=place.device)
-        with_it = table[missing]
-        joins = place < with_it
-        place = torch.where(joins, place, place - with_it)
-        missing = missing - joins.long()
-        columns.append(joins)
-    return torch.stack(columns, 1)
+    for first in range(0, players, _WIDTH):
+        width = min(_WIDTH, players - first)
+        starts, who, count = _blocks(width, players - first - width, most)
+        starts, who, count = (table.to(place.device) for table in (starts, who, count))
+        place = place + starts[missing << width]
+        block = torch.searchsorted(starts, place, right=True) - 1
+        place = place - starts[block]
+        pattern = block & 2**width - 1
+        missing = missing - count[pattern]
+        columns.append(who[pattern])
+    return torch.cat(columns, 1)
+
+
+@lru_cache(maxsize=64)
+def _blocks(
+    width: int, after: int, most: int
+) -> tuple[Int[Tensor, " blocks"], Bool[Tensor, "patterns width"], Int[Tensor, " patterns"]]:
+    """Where in the lists of coalitions those that begin alike stand, how, and of how many.
+
+    The lists of all sizes up to `most` are put one after the other, and each consists of one block
+    for every way in which its first few players may take part.
+    """
+    who = coalitions(width).flip(0, 1)
+    count = who.sum(1)
+    ways = [comb(after, k) for k in range(most + 1)]
+    blocks = [ways[k - c] if k >= c else 0 for k in range(most + 1) for c in count.tolist()]
+    return torch.tensor([0, *accumulate(blocks[:-1])]), who, count
 
 
 def ends_of(game: Game) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:

@@ -11,7 +11,6 @@ from torch import Tensor
 from unmask import admission
 from unmask.card import method
 from unmask.game import LARGEST_TABLE, Game
-from unmask.methods.saliency.shapley.budget import settled
 from unmask.methods.saliency.shapley.shapley_exact import shapley_exact
 from unmask.regression import explained_by_all, explained_in_order
 from unmask.results import Attribution
@@ -69,7 +68,7 @@ def shapley_regression(
         raise ValueError(
             f"{samples} orders of entry do not tell how accurate their mean is. Give at least 4."
         )
-    generator = settled(generator)
+    generator = admission.drawing(generator)
     pairs, done = -(-samples // 2), 0
     total, squares = correlation.new_zeros(p), correlation.new_zeros(p)
     while done < pairs:

@@ -4,9 +4,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from unmask import admission
 from unmask.card import method
 from unmask.game import Game
-from unmask.methods.saliency.shapley.budget import exactly, rounds, settled
+from unmask.methods.saliency.shapley.budget import exactly, rounds
 from unmask.methods.saliency.shapley.kernel_shap import Fit, regression
 from unmask.methods.saliency.shapley.odd_process import posterior
 from unmask.methods.saliency.shapley.paired_coalitions import PairedCoalitions, ends_of, odd_part
@@ -63,7 +64,7 @@ def shapley_values(
     size = next(turns)
     if size == 2**n:
         return exactly(game)
-    pairs = PairedCoalitions(n, [1.0] * (n // 2), settled(generator))
+    pairs = PairedCoalitions(n, [1.0] * (n // 2), admission.drawing(generator))
     full, empty = ends_of(game)
     whole = (full - empty) / 2
     masks, odd = whole.new_zeros(0, n, dtype=torch.bool), whole.new_zeros(0)
