@@ -180,10 +180,10 @@ def test_plain_lrp_meets_recurrent_layers_by_the_same_rules():
 def test_refusals():
     model, x = Reader(), sequences()
     score = logit(model, 1)
-    with pytest.raises(ValueError, match=r"2 is no share of what biases take\. Give"):
-        lrp_rnn(score, x, bias_share=2)
-    with pytest.raises(ValueError, match=r"epsilon .* is -1\. Give"):
-        lrp_rnn(score, x, epsilon=-1)
+    with pytest.raises(ValueError, match=r"2.0 is no share of what biases take\. Give"):
+        lrp_rnn(score, x, bias_share=2.0)
+    with pytest.raises(ValueError, match=r"epsilon .* is -1\.0\. Give"):
+        lrp_rnn(score, x, epsilon=-1.0)
 
     def packed(x):
         lengths = torch.full((len(x),), x.shape[1])
