@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from unmask import logit
 from unmask.internals import frozen
-from unmask.methods import saliency
+from unmask.methods import features, saliency
 
 ROUNDS, INPUTS = 5, 64
 
@@ -66,9 +66,7 @@ def contestants(model: nn.Module, x: Tensor, target: Tensor) -> dict[str, tuple[
         ),
     }
     for name in ("guided_backprop", "deconvnet"):
-        rule = getattr(saliency, name, None)
-        if rule is not None:
-            runs[name] = (1, lambda rule=rule: rule(score, x))
+        runs[name] = (1, lambda rule=getattr(features, name): rule(score, x))
     try:
         from captum import attr
     except ImportError:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from unmask import admission
+from unmask.allocator import keep_freed_blocks
 from unmask.score import Score
 
 
@@ -178,6 +179,7 @@ def _one_tensor(name: str, output: object) -> Tensor:
 
 def admit(score: Score, x: Float[Tensor, "batch *input"], batch_size: int | None = None) -> None:
     """Check what every method of gradients asks of its input, its model and its batches."""
+    keep_freed_blocks()
     admission.differentiable(x)
     one_class_each(score, len(x))
     admission.settled(score.model)
@@ -188,6 +190,7 @@ def admit_any(
     score: Score, x: Shaped[Tensor, "batch *input"], batch_size: int | None = None
 ) -> None:
     """The same of methods that take no gradient: token ids may come in as well."""
+    keep_freed_blocks()
     admission.finite("The input", x)
     admission.filled(x)
     one_class_each(score, len(x))

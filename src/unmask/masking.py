@@ -8,14 +8,13 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from unmask import admission
+from unmask.allocator import keep_freed_blocks
 from unmask.game import Game
 from unmask.players import Players
 from unmask.score import Score
 
 READ_AT_ONCE = 2**16
 """Numbers that the model puts out before a score is read from them all."""
-_FREED = 2**24
-"""Bytes of a block that is given back so that the C library keeps blocks up to this size."""
 _CODES = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Whole numbers of as many bytes as an input's, in which a mask is all zeros or all ones."""
 
@@ -64,10 +63,7 @@ def masked(
     admission.settled(score.model)
     backgrounds = admission.backgrounds_for(x, baseline)
     batches = Batches(score, batch_size or cached_rows(x))
-    # glibc learns from the largest block given back how much freed memory to keep. Untaught, it may
-    # return a model's layers to the system after every batch, and to fetch them again can cost more
-    # than the model. Nothing is written there, so the block itself takes no memory.
-    torch.empty(_FREED, dtype=torch.uint8)
+    keep_freed_blocks()
 
     # Neither leaves a graph, wherever it is called from. Inference mode would do as much, but what
     # a model keeps for later in it (a cache of positions, say) could never take part in a gradient.

@@ -98,6 +98,12 @@ class Operation:
         """What it would have put out."""
         return self.run(*self.args, **self.kwargs)
 
+    @property
+    def in_place(self) -> bool:
+        """Whether it writes on its first argument."""
+        name = getattr(self.run, "__name__", "")
+        return bool(self.kwargs.get("inplace", False)) or _out_of_place(name) != name
+
     def argument(self, place: int, name: str, default: Any = None) -> Any:
         """An argument, however it was given."""
         return self.args[place] if len(self.args) > place else self.kwargs.get(name, default)
@@ -161,11 +167,14 @@ class Replaced(TorchFunctionMode):
     Args:
         handlers: by kind. "unknown" is asked for operations of no known kind that put out
             something differentiable; all others run as they are.
+        as_called: kinds whose handlers see to operations in place themselves.
     """
 
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+    def __init__(
+        self, handlers: Mapping[str, Handler], as_called: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__()
-        self.handlers = handlers
+        self.handlers, self.as_called = handlers, as_called
         self.refusal: UnsupportedLayer | None = None
 
     def __exit__(self, *error: Any) -> None:
@@ -197,7 +206,7 @@ class Replaced(TorchFunctionMode):
         if kind == "unknown":
             return self._unknown(handler, name, func, args, kwargs)
         writes = plain != name or kwargs.get("inplace", False)
-        if not writes:
+        if not writes or kind in self.as_called:
             return self._asked(handler, Operation(kind, plain, func, args, kwargs))
         # The handler must see the input as it was, and autograd keep it so.
         target = args[0] if args else kwargs["input"]

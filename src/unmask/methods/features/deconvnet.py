@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unmask.card import method
 from unmask.methods.features.rectified import rectified_gradient
+from unmask.operations import Operation
 from unmask.results import Attribution
 from unmask.score import Score
 
@@ -38,14 +39,23 @@ def deconvnet(
     >>> deconvnet(total, torch.tensor([[-1.0, 1.0]])).values
     tensor([[1., 1.]])
     """
-    return rectified_gradient(score, x, _Deconvolved, batch_size)
+    return rectified_gradient(score, x, _deconvolved, batch_size)
 
 
 class _Deconvolved(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, z: Tensor) -> Tensor:
-        return z.relu()
+    def forward(ctx: Any, z: Tensor, in_place: bool) -> Tensor:
+        if not in_place:
+            return z.relu()
+        ctx.mark_dirty(z)
+        return z.relu_()
 
     @staticmethod
-    def backward(ctx: Any, *s: Tensor) -> Tensor:
-        return s[0].clamp_min(0)
+    def backward(ctx: Any, *s: Tensor) -> tuple[Tensor, None]:
+        return s[0].clamp_min(0), None
+
+
+def _deconvolved(operation: Operation) -> Tensor:
+    found = _Deconvolved.apply(operation.argument(0, "input"), operation.in_place)
+    assert isinstance(found, Tensor)
+    return found

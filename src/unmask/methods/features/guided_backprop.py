@@ -1,13 +1,11 @@
 """Guided backpropagation."""
 
-from typing import Any
-
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from unmask.card import method
 from unmask.methods.features.rectified import rectified_gradient
+from unmask.operations import Operation
 from unmask.results import Attribution
 from unmask.score import Score
 
@@ -37,17 +35,10 @@ def guided_backprop(
     >>> guided_backprop(difference, torch.ones(1, 2)).values
     tensor([[1., 0.]])
     """
-    return rectified_gradient(score, x, _Guided, batch_size)
+    return rectified_gradient(score, x, _guided, batch_size)
 
 
-class _Guided(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, z: Tensor) -> Tensor:
-        a = z.relu()
-        ctx.save_for_backward(a)
-        return a
-
-    @staticmethod
-    def backward(ctx: Any, *s: Tensor) -> Tensor:
-        (a,) = ctx.saved_tensors
-        return s[0].clamp_min(0) * (a > 0)
+def _guided(operation: Operation) -> Tensor:
+    a = operation()
+    a.register_hook(lambda s: s.clamp_min(0))  # and then the way back of the ReLU itself
+    return a

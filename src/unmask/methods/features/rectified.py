@@ -1,6 +1,7 @@
 """Gradients with another way back through every ReLU."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from unmask.score import Score
 def rectified_gradient(
     score: Score,
     x: Float[Tensor, "batch *input"],
-    way_back: type[torch.autograd.Function],
+    way_back: Callable[[Operation], Tensor],
     batch_size: int | None,
 ) -> Attribution:
     """The gradient of the score, each ReLU being handed back by a rule of its own.
@@ -24,7 +25,7 @@ def rectified_gradient(
     Args:
         score: F.
         x: the inputs.
-        way_back: a ReLU with another backward pass.
+        way_back: runs a ReLU, in place where the model does, with another backward pass.
         batch_size: inputs in one call of the model, all of them if not given.
     """
     admit(score, x, batch_size)
@@ -37,7 +38,7 @@ def rectified_gradient(
         if operation.name != "relu":
             raise _unsupported(operation, score)
         met += 1
-        return way_back.apply(operation.argument(0, "input"))
+        return way_back(operation)
 
     def smooth(operation: Operation) -> Any:
         # A curve may also be part of a norm, or of the number that is read in the end.
@@ -45,7 +46,7 @@ def rectified_gradient(
             raise _unsupported(operation, score)
         return operation()
 
-    with Replaced({"relu": rectify, "curve": smooth}):
+    with Replaced({"relu": rectify, "curve": smooth}, as_called=frozenset({"relu"})):
         parts = [
             value_and_gradient(score, x[rows], rows)[1]
             for rows in torch.arange(len(x), device=x.device).split(batch_size or len(x))
