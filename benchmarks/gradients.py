@@ -65,8 +65,8 @@ def contestants(model: nn.Module, x: Tensor, target: Tensor) -> dict[str, tuple[
             lambda: saliency.guided_integrated_gradients(score, x, baseline=black, steps=50),
         ),
     }
-    for name in ("guided_backprop", "deconvnet"):
-        runs[name] = (1, lambda rule=getattr(features, name): rule(score, x))
+    for rule in (features.guided_backprop, features.deconvnet):
+        runs[rule.__name__] = (1, lambda rule=rule: rule(score, x))
     try:
         from captum import attr
     except ImportError:

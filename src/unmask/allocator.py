@@ -10,8 +10,8 @@ def keep_freed_blocks() -> None:
     """Let freed memory stay with the process instead of going back to the system.
 
     glibc learns how much to keep from the largest block that was given back. Untaught it may return
-    a model's layers to the system after every batch, and to fetch them again, page by page, can cost
-    more than the model. Nothing is written to the block, so it takes no memory itself. Elsewhere
-    than in glibc this does nothing.
+    a model's layers to the system after every batch, and to fetch them again, page by page, can
+    cost more than the model. Nothing is written to the block, so it takes no memory itself.
+    Elsewhere than in glibc this does nothing.
     """
     torch.empty(_LARGEST, dtype=torch.uint8)
