@@ -69,14 +69,8 @@ def text_of(entry: catalogue.Entry) -> str:
     before, _, arguments = rest.partition("Args:\n")
     listed = re.sub(r"^    (\w+): ", r"\n* `\1`: ", arguments, flags=re.M)
     listed = re.sub(r"^ {8}", "  ", listed, flags=re.M)
-    parameters = inspect.signature(entry.call).parameters.values()
-    shown = ", ".join(
-        parameter.name
-        if parameter.default is parameter.empty
-        else f"{parameter.name}={parameter.default!r}"
-        for parameter in parameters
-    )
-    return f"{summary}\n\n```python\n{entry.name}({shown})\n```\n{before}{listed}"
+    shown = f"{entry.name}({', '.join(entry.arguments)})"
+    return f"{summary}\n\n```python\n{shown}\n```\n{before}{listed}"
 
 
 def fenced(example: re.Match[str]) -> str:

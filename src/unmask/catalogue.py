@@ -84,6 +84,22 @@ class Entry:
         """The folder below the package, such as methods/saliency/gradients."""
         return "/".join(self.call.__module__.split(".")[1:-1])
 
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The arguments as one writes them: what follows the star is given by name."""
+        written = []
+        for parameter in inspect.signature(self.call).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY and "*" not in written:
+                written.append("*")
+            if parameter.default is parameter.empty:
+                written.append(parameter.name)
+                continue
+            default = getattr(parameter.default, "__name__", repr(parameter.default))
+            if " at 0x" in default:  # an address tells nobody anything
+                default = f"{type(parameter.default).__name__}(...)"
+            written.append(f"{parameter.name}={default}")
+        return tuple(written)
+
 
 def methods() -> dict[str, Entry]:
     """All methods by name, family by family.

@@ -1,7 +1,6 @@
 """`unmask methods`, `show` and `cite`: the catalogue."""
 
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -76,7 +75,7 @@ def show(
         console.print(Text(entry.name, style="bold"))
         console.print(f"from {family} import {entry.name}")
         result = getattr(entry.result, "__name__", str(entry.result))
-        console.print(f"{entry.name}({', '.join(_arguments(entry.call))}) -> {result}")
+        console.print(f"{entry.name}({', '.join(entry.arguments)}) -> {result}")
         console.print()
         console.print(inspect.getdoc(entry.call) or "")
         console.print()
@@ -84,24 +83,6 @@ def show(
             console.print(f"Promises: {', '.join(entry.axioms)}")
         for key in entry.papers:
             console.print(f"Paper: {_paper(catalogue.cite(key))} [{key}]")
-
-
-def _arguments(call: Callable[..., Any]) -> Iterator[str]:
-    """The arguments as one writes them: what follows the star is given by name."""
-    import inspect
-
-    starred = False
-    for parameter in inspect.signature(call).parameters.values():
-        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
-            starred = True
-            yield "*"
-        if parameter.default is parameter.empty:
-            yield parameter.name
-            continue
-        default = getattr(parameter.default, "__name__", repr(parameter.default))
-        if " at 0x" in default:  # an address tells nobody anything
-            default = f"{type(parameter.default).__name__}(...)"
-        yield f"{parameter.name}={default}"
 
 
 def cite(
