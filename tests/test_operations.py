@@ -204,3 +204,36 @@ def test_a_handler_that_fails_leaves_no_mode():
     with pytest.raises(RuntimeError, match="out of paper"):
         run()
     assert torch.equal(torch.relu(X), X.clamp(min=0))
+
+
+def test_a_handler_keeps_the_input_of_an_operation_in_place():
+    seen = []
+
+    def keep(operation):
+        seen.append(operation)
+        return operation()
+
+    x = torch.tensor([-1.0, 2.0])
+    with Replaced({"relu": keep}):
+        y = x.clone()
+        y.relu_()
+    assert y.tolist() == [0, 2]
+    assert seen[0].args[0].tolist() == [-1, 2]  # as it was, though the model has written over it
+    assert seen[0].target is y
+
+
+def test_a_handler_may_see_to_operations_in_place_itself():
+    seen = []
+
+    def run(operation):
+        seen.append(operation.in_place)
+        return operation()
+
+    x = torch.tensor([-1.0, 2.0])
+    with Replaced({"relu": run}, as_called=frozenset({"relu"})):
+        x.relu()
+        y = x.clone()
+        assert torch.nn.functional.relu(y, inplace=True) is y
+        assert y.clone().sub_(1).relu_().tolist() == [0, 1]
+    assert seen == [False, True, True]
+    assert y.tolist() == [0, 2]

@@ -35,12 +35,14 @@ def test_a_disagreement_is_shown_as_one(tmp_path):
         "A < B & C",
         "Nowhere",
         "Nothing.",
-        (Finding("It rises.", "It falls.", False), Finding("It is.", "It is.", True)),
+        (Finding("It rises < 1.", "It falls > 2.", False), Finding("It is.", "It is.", True)),
         Figure(),
     )
     page = hang([plate], tmp_path / "new" / "folder")
     text = page.read_text()
     assert "A &lt; B &amp; C" in text
+    assert "It rises &lt; 1." in text
+    assert "It falls &gt; 2." in text
     assert text.count("differs</td>") == text.count("agrees</td>") == 1
     assert text.count("<svg") == 1
     assert "http" not in text.replace("http://www.w3.org", "")  # nothing is fetched

@@ -321,6 +321,13 @@ def test_the_planted_interaction_is_joined_first():
     assert found.step.tolist() == [0, 0, 0, 0, 1, 2, 3]
 
 
+def test_what_is_large_by_itself_is_no_reason_to_be_joined():
+    game = Game(lambda s: 10.0 * s[:, 0] + 8.0 * s[:, 1] + 5.0 * (s[:, 2] & s[:, 3]), tuple("abcd"))
+    assert sets(acd(game, steps=0))[4] == {"c", "d"}
+    turned = Game(lambda s: game.value(s.flip(1)), tuple("dcba"))
+    assert sets(acd(turned, steps=0))[4] == {"c", "d"}
+
+
 def test_another_order_of_players_gives_the_same_tree():
     pairs = torch.tensor([[0, 0, 0, 1, 1, 2], [1, 2, 3, 2, 3, 3]])
     one = acd(planted(), neighbours=pairs, steps=0)
