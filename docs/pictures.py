@@ -27,6 +27,18 @@ OPTIONS: Mapping[str, Mapping[str, object]] = {
     "rise": {"cells": 4},
     "indirect_influence": {"feature": (20, 21, 23)},
 }
+LABELS: Mapping[str, str] = {
+    "information_bottleneck": "bits of the layer that are needed",
+    "meaningful_perturbation": "share of the pixel that is replaced",
+    "extremal_perturbation": "share of the pixel that is kept",
+    "attention_rollout": "share of the attention",
+    "omission_score": "turn of the representation, 1 - cos",
+    "mutual_information_saliency": "nats",
+    "gnn_explainer": "weight of the mask",
+    "flipping_set": "1 for what is taken out",
+    "smallest_flipping_set": "1 for what is taken out",
+}
+"""What values are that are no contributions to a score."""
 _OF_LOSS = ("feature_importance_curves", "permutation_importance", "shapley_feature_importance")
 """Methods that ask how much worse a model gets."""
 
@@ -193,11 +205,12 @@ def picture(entry: catalogue.Entry) -> Figure:
         options["players"] = supplies["players"]
     result = catalogue.fill(entry, wanted, options)
     values = getattr(result, "values", None)
-    if isinstance(view, ImageView) and values is not None and values.ndim == 4:
-        return plot(result, over=view)
-    if isinstance(view, TextView) and values is not None:
-        return plot(result, over=view)
-    return plot(result)
+    looks = {"label": LABELS[entry.name]} if entry.name in LABELS else {}
+    if values is None:
+        return plot(result)
+    if isinstance(view, ImageView) and values.ndim != 4:
+        view = None
+    return plot(result, **looks) if view is None else plot(result, over=view, **looks)
 
 
 def main() -> None:

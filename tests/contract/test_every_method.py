@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from supplies import supplies
-from unmask import catalogue
+from unmask import catalogue, features, log_odds, masked
 from unmask.results import Attribution
 
 ENTRIES = catalogue.methods()
 OF_SCORES = {name: e for name, e in ENTRIES.items() if {"score", "x"} <= set(e.needs)}
 IN_BATCHES = {name: e for name, e in ENTRIES.items() if "batch_size" in (*e.needs, *e.options)}
+GPU = "cuda"
 ALWAYS = ("generator",)  # asked for wherever there is chance
 
 each_method = pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
@@ -109,6 +110,23 @@ def test_no_trace_is_left(entry, training):
         assert not value.requires_grad
     assert torch.is_grad_enabled()
     assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.gpu
+@each_method
+def test_everything_stays_on_the_device_of_the_input(entry):
+    device = GPU
+    given = supplies(entry=entry)
+    given["model"].to(device)  # the score's model too, which is the same
+    moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in given.items()}
+    row = torch.linspace(-1, 2, 4, device=device)
+    network = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)).to(device).eval()
+    moved["game"] = masked(log_odds(network, 1), row, features(4), torch.zeros_like(row))
+    wanted = {name: moved[name] for name in (*entry.needs, *ALWAYS)}
+    for name, value in parts(catalogue.fill(entry, wanted)).items():
+        if isinstance(value, Tensor):
+            assert value.isfinite().all(), name
+            assert value.device.type == device, name
 
 
 @each_method

@@ -214,6 +214,10 @@ def test_refusals():
             TypeError, match=r"in '2' divides by other numbers .* Count the padding"
         ):
             dasp(logit(line, 0), x, baseline=base)
+    beside = torch.ones(len(x), 4).double()
+    mixing = nn.Linear(4, 4).double()
+    with pytest.raises(TypeError, match=r"does not go on with more rows .* use kernel_shap"):
+        dasp(logit(lambda x: mixing(x) * beside.repeat(5, 1), 0), x, baseline=base)
     with pytest.raises(ValueError, match=r"one baseline here, but it is a set of 3\. Give"):
         dasp(logit(relu_network([4, 5, 1], 0), 0), x, baseline=torch.zeros(3, 4).double())
     with pytest.raises(ValueError, match=r"0 coalition sizes are too few"):

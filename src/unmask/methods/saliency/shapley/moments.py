@@ -55,8 +55,18 @@ def expected_output(
     """
     moments = _Moments(model, start)
     moments.raw[id(x)] = x
-    with Replaced(dict.fromkeys(set(KINDS.values()) | {"unknown"}, moments.go)):
-        output = model(x)
+    try:
+        with Replaced(dict.fromkeys(set(KINDS.values()) | {"unknown"}, moments.go)):
+            output = model(x)
+    except RuntimeError as error:
+        if moments.first is not None:
+            raise
+        # From the first layer on there are other rows than the model was given.
+        raise UnsupportedLayer(
+            f"The model does not go on with more rows than it was given ({error}). DASP follows "
+            "networks that treat each row by itself; for others use kernel_shap or "
+            "permutation_shapley, which ask for nothing."
+        ) from error
     if moments.first is not None:
         raise UnsupportedLayer(
             "DASP begins at a linear or convolutional layer, but the model has none. "
