@@ -1,4 +1,6 @@
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -151,3 +153,14 @@ def test_predicted_is_the_largest_output_and_keeps_no_graph():
     classes = predicted(network, x)
     assert classes.tolist() == [int(np.argmax(row)) for row in network(x).detach().numpy()]
     assert not classes.requires_grad
+
+
+def test_a_score_in_place_of_a_game_is_told_how_to_become_one():
+    score = logit(lambda x: x, 0)
+    with pytest.raises(TypeError, match=r"given a score, the logit of class 0\. Make a game of it"):
+        len(score.names)
+    with pytest.raises(AttributeError, match="no 'nothing'"):
+        score.nothing  # noqa: B018
+    assert not hasattr(score, "values")
+    assert copy.deepcopy(score).name == score.name
+    assert pickle.loads(pickle.dumps(Score(torch.relu, torch.sum))).name == "score"

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import index
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -38,6 +39,15 @@ class Score:
         rows: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, " batch"]:
         return self.of(self.output(x), rows)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Tell whoever gives a score to a method of a game how to make one."""
+        if name in ("names", "table"):
+            raise TypeError(
+                f"A method of a game was given a score, the {self.name}. "
+                "Make a game of it: masked(score, x, players, baseline)."
+            )
+        raise AttributeError(f"A score has no {name!r}.")
 
     def output(self, x: Shaped[Tensor, "batch *input"]) -> Shaped[Tensor, "batch ..."]:
         """What the model puts out, still to be read."""
