@@ -8,29 +8,21 @@ thread, all contestants taking turns.
 """
 
 import statistics
+import sys
 import time
 import warnings
+from pathlib import Path
 
 import torch
 from captum.attr import DeepLift, DeepLiftShap
 from torch import Tensor, nn
 
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from convolutional import vgg
 from unmask import logit
 from unmask.methods.saliency import deep_shap, deeplift
 
 ROUNDS, INPUTS, BASELINES = 15, 64, 8
-
-
-def vgg(in_place: bool) -> nn.Module:
-    torch.manual_seed(0)
-    layers, channels = [], 3
-    for width in (16, 0, 32, 0, 64, 64, 0, 128, 128, 0, 128, 128, 0):
-        if width == 0:
-            layers.append(nn.MaxPool2d(2))
-        else:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(in_place)]
-            channels = width
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128, 10)).eval().requires_grad_(False)
 
 
 def plain(model: nn.Module, x: Tensor) -> None:
@@ -41,7 +33,8 @@ def plain(model: nn.Module, x: Tensor) -> None:
 def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    model, for_captum = vgg(True), vgg(False)  # captum wants a ReLU of its own at each place
+    # captum wants a ReLU of its own at each place, and none in place.
+    model, for_captum = (vgg(inplace=one).requires_grad_(False) for one in (True, False))
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(INPUTS, 3, 32, 32, generator=draw)
     backgrounds = torch.randn(BASELINES, 3, 32, 32, generator=draw)

@@ -14,27 +14,18 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from convolutional import vgg
 from unmask import logit
 from unmask.internals import frozen
 from unmask.methods import features, saliency
 
 ROUNDS, INPUTS = 5, 64
-
-
-def vgg() -> nn.Module:
-    torch.manual_seed(0)
-    layers, channels = [], 3
-    for width in (16, 0, 32, 0, 64, 64, 0, 128, 128, 0, 128, 128, 0):
-        if width == 0:
-            layers.append(nn.MaxPool2d(2))
-        else:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
-            channels = width
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128, 10)).eval()
 
 
 def passes(model: nn.Module, x: Tensor, target: Tensor, count: int) -> None:
@@ -91,7 +82,7 @@ def memory(name: str) -> float:
         with open("/proc/self/status") as status:
             return next(int(line.split()[1]) for line in status if line.startswith(of))
 
-    model = vgg()
+    model = vgg(inplace=True)
     x, target = torch.rand(INPUTS, 3, 32, 32), torch.arange(INPUTS) % 10
     if name == "one pass":
 
@@ -113,7 +104,7 @@ def main() -> None:
     if sys.argv[1:2] == ["memory"]:
         print(memory(sys.argv[2]))
         return
-    model = vgg()
+    model = vgg(inplace=True)
     x, target = torch.rand(INPUTS, 3, 32, 32), torch.arange(INPUTS) % 10
     print("| method | ratio to its passes: median (least, largest) | peak MiB |")
     print("|---|---|---|")

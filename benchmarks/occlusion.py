@@ -13,32 +13,19 @@ With UNMASK_DATA set, SqueezeNet on a photo joins the VGG-11 of a quarter of the
 import argparse
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from convolutional import vgg
 from unmask import Score, constant, logit
 from unmask.methods.saliency import occlusion
-
-WIDTHS = (16, 0, 32, 0, 64, 64, 0, 128, 128, 0, 128, 128, 0)
-"""Channels of VGG-11's convolutions at a quarter of their width; 0 is a pooling."""
-
-
-def vgg() -> nn.Module:
-    layers: list[nn.Module] = []
-    channels = 3
-    for width in WIDTHS:
-        if width == 0:
-            layers.append(nn.MaxPool2d(2))
-        else:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
-            channels = width
-    return nn.Sequential(
-        *layers, nn.Flatten(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10)
-    ).eval()
 
 
 def loop(model: nn.Module, rows: Tensor, batch: int) -> Tensor:

@@ -93,7 +93,7 @@ class Winners(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, operation: Operation, at: At, number: int) -> Tensor:
-        made, winners = _pooled(operation, a)
+        made, winners = pooled(operation, a)
         ctx.save_for_backward(a, made, winners)
         ctx.operation, ctx.at, ctx.number = operation, at, number
         return made
@@ -102,7 +102,7 @@ class Winners(torch.autograd.Function):
     def backward(ctx: Any, *upper: Tensor) -> tuple[Tensor | None, ...]:
         a, made, here = ctx.saved_tensors
         a0 = ctx.at(ctx.number).inputs[0]
-        made0, there = _pooled(ctx.operation, a0)
+        made0, there = pooled(ctx.operation, a0)
         plane = -int(ctx.operation.name[-2])  # the axes that a window lies in: max_pool2d
         given = torch.zeros_like(a)
         flat = (one.flatten(plane) for one in (a, upper[0], made, here, given, a0, made0, there))
@@ -127,7 +127,7 @@ def _share(
     given.scatter_add_(-1, there, torch.copysign(one, second).mul_(each))
 
 
-def _pooled(operation: Operation, a: Tensor) -> tuple[Tensor, Tensor]:
+def pooled(operation: Operation, a: Tensor) -> tuple[Tensor, Tensor]:
     """The largest of each window, and where in its plane it stands."""
     kwargs = {name: value for name, value in operation.kwargs.items() if name != "input"}
     return POOLS[operation.name](a, *operation.args[1:], **kwargs)

@@ -243,9 +243,7 @@ def contributions(
         cancelling: whether dense layers keep apart what raises and what lowers.
     """
     admit(score, x, batch_size)
-    backgrounds = admission.baseline_for(x[0], baseline)
-    if backgrounds.ndim < x.ndim:
-        backgrounds = backgrounds[None]
+    backgrounds = admission.backgrounds_for(x[0], baseline)
     values, left = torch.empty_like(x), x.new_empty(len(x), dtype=torch.float64)
     for rows in torch.arange(len(x), device=x.device).split(batch_size or len(x)):
         total, change = _sums(score, x, rows, backgrounds, batch_size or _AT_ONCE, cancelling)

@@ -259,8 +259,8 @@ def relevance(
         handlers: of further kinds of operation, or instead of those of `Propagation`.
         batch_size: inputs in one call of the model.
     """
-    admit(score, x)
-    _check(score, x, rules, batch_size)
+    admit(score, x, batch_size)
+    _check(score, x, rules)
     values, gaps = [], []
     for rows in torch.arange(len(x), device=x.device).split(batch_size or len(x)):
         with torch.inference_mode(False), torch.enable_grad():
@@ -312,14 +312,7 @@ def _propagated(
     return value.detach(), total.detach()
 
 
-def _check(score: Score, x: Tensor, rules: Rules, batch_size: int | None) -> None:
-    if score.targets not in (None, len(x)):
-        raise ValueError(
-            f"The {score.name} is of {score.targets} inputs, but x holds {len(x)}. "
-            "Give one class, or one class per input."
-        )
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"A batch of {batch_size} inputs is too small. Give at least 1.")
+def _check(score: Score, x: Tensor, rules: Rules) -> None:
     for rule in (rules.first, *rules.named.values()):
         if isinstance(rule, InputRule):
             rule.bounds(x)

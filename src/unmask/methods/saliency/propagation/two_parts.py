@@ -10,15 +10,11 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from unmask.internals import frozen
+from unmask.methods.saliency.propagation.chords import POOLS, pooled
 from unmask.operations import KINDS, Operation, Replaced, affine
 from unmask.score import Score
 
 _LINEAR_IN_ONE = ("product", "quotient", "contraction", "affine")
-_POOLS = {
-    f"{kind}max_pool{d}d": getattr(torch.nn.functional, f"{kind}max_pool{d}d_with_indices")
-    for d in (1, 2, 3)
-    for kind in ("", "adaptive_")
-}
 
 
 def part_of_group(
@@ -96,8 +92,8 @@ class _Parts:
             return [of_group + _share(of_group, made - of_nothing[0] - of_group) * of_nothing[0]]
         if name == "relu" and beta is not None:
             return [torch.relu(beta)]
-        if name in _POOLS and beta is not None:
-            winners = _POOLS[name](first, *operation.args[1:], **_rest(operation.kwargs))[1]
+        if name in POOLS and beta is not None:
+            winners = pooled(operation, first)[1]
             plane = -int(name[-2])
             return [beta.flatten(plane).gather(-1, winners.flatten(plane)).view_as(made)]
         if name == "lstm" and isinstance(operation.args[2], list | tuple):
@@ -223,10 +219,6 @@ def _share(beta: Tensor, gamma: Tensor) -> Tensor:
     """The part of a bias that goes with the group, by how large it is beside the rest."""
     whole = beta.abs() + gamma.abs()
     return torch.where(whole > 0, beta.abs() / whole, 0.5)
-
-
-def _rest(kwargs: Any) -> dict[str, Any]:
-    return {name: value for name, value in kwargs.items() if name != "input"}
 
 
 def _with_constant(beta: Tensor, gamma: Tensor, constant: Tensor) -> Tensor:
