@@ -1,6 +1,7 @@
 """What may come in: checks of what a user hands over, before anything is computed."""
 
 import warnings
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -132,7 +133,13 @@ def filled(x: Tensor) -> None:
 
 def batched(batch_size: int | None) -> None:
     """Refuse calls of the model with nothing in them."""
-    if batch_size is not None and batch_size < 1:
+    if batch_size is None:
+        return
+    if not isinstance(batch_size, Integral):
+        raise TypeError(
+            f"A batch holds whole inputs, but batch_size is {batch_size!r}. Give an int."
+        )
+    if batch_size < 1:
         raise ValueError(f"A batch of {batch_size} inputs is too small. Give at least 1.")
 
 

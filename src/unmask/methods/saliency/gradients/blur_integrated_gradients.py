@@ -50,6 +50,11 @@ def blur_integrated_gradients(
     tensor([0., 9., 0.])
     """
     admit(score, x, batch_size)
+    if x.ndim != 4:
+        raise ValueError(
+            f"A blur is of images, but x has shape {tuple(x.shape)}. "
+            "Give [batch, channels, height, width]."
+        )
     if steps < 1:
         raise ValueError(f"{steps} steps lead nowhere. Give at least 1.")
     if not radius > 0:

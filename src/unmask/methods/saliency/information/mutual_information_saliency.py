@@ -79,7 +79,7 @@ def mutual_information_saliency(
     >>> found.values.round(decimals=1)
     tensor([[2.6000, 0.4000, 0.0000]])
     """
-    _check(model, layer, x, scale, rate, steps, samples, tolerance, batch_size)
+    _check(model, layer, x, data, scale, rate, steps, samples, tolerance, batch_size)
     admission.settled(model)
     generator = admission.drawing(generator)
     with torch.inference_mode(False):
@@ -244,13 +244,18 @@ def _most(deviation: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
 
 
 def _check(
-    model: object, layer: str | None, x: Tensor, scale: float | None, rate: float, steps: int,
-    samples: int, tolerance: float, batch_size: int | None,
+    model: object, layer: str | None, x: Tensor, data: Tensor | None, scale: float | None,
+    rate: float, steps: int, samples: int, tolerance: float, batch_size: int | None,
 ) -> None:  # fmt: skip
     admission.differentiable(x)
-    if x.shape[1] == 0 or x.shape[2] == 0:
+    if x.ndim != 3 or x.shape[1] == 0 or x.shape[2] == 0:
         raise ValueError(
             f"There is no word: x has shape {tuple(x.shape)}. Give [batch, tokens, width]."
+        )
+    if data is not None and (data.ndim != 3 or len(data) == 0):
+        raise ValueError(
+            f"Nothing can be learnt of the model's states from data of shape {tuple(data.shape)}. "
+            "Give [texts, tokens, width], or none."
         )
     if not rate > 0:
         raise ValueError(

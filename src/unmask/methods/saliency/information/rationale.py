@@ -93,6 +93,8 @@ def rationale(
     7
     """
     there = _check(data, labels, mask, samples)
+    if steps < 1:
+        raise ValueError(f"A training of {steps} steps leads nowhere. Give at least 1.")
     generator = admission.drawing(generator)
     with torch.inference_mode(False):
         x, labels, there = (plain(one).to(data.device) for one in (data, labels, there))

@@ -208,6 +208,11 @@ def _check(model: object, data: Tensor, labels: Tensor, steps: int, batch_size: 
             f"There are {len(data)} rows, but labels have shape {tuple(labels.shape)}. "
             "Give the true class of each row."
         )
+    if labels.is_floating_point():
+        raise TypeError(
+            f"A label is a class, counted from 0, but the labels hold {labels.dtype}. "
+            "Give whole numbers."
+        )
     if steps < 1:
         raise ValueError(f"{steps} levels of repair are too few. Give at least 1.")
     admission.batched(batch_size)

@@ -100,7 +100,8 @@ def meaningful_perturbation(
     admit(score, x, batch_size)
     check_images(x, {"steps": steps, "samples": samples})
     height, width = x.shape[-2:]
-    cells = cells or (min(_CELLS, ceil(height / 2)), min(_CELLS, ceil(width / 2)))
+    if cells is None:
+        cells = (min(_CELLS, ceil(height / 2)), min(_CELLS, ceil(width / 2)))
     check_cells(x, cells)
     _check(rate, sparsity, roughness, beta, softness, jitter)
     x = x.detach()

@@ -158,7 +158,7 @@ def _correlation(
     """Of the columns and, last, of y."""
     for what, given in (("The data", data), ("The labels", labels)):
         admission.finite(what, given)
-    if len(data) < 2 or data.shape[1] == 0 or labels.shape != data.shape[:1]:
+    if data.ndim != 2 or len(data) < 2 or data.shape[1] == 0 or labels.shape != data.shape[:1]:
         raise ValueError(
             f"A regression needs at least 2 rows, a column and a number for each row, but the data "
             f"have shape {tuple(data.shape)} and the labels {tuple(labels.shape)}. "
