@@ -5,6 +5,7 @@ is the name of a scene. A method of any input plays on the table.
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from strategies import relu_network
 from unmask import constant, features, log_odds, masked, patches, tokens
 from unmask.catalogue import Entry
+from unmask.game import Game
+from unmask.interactions import Snapshot, and_or_games
+from unmask.results import Interactions
 
 FEATURES = 4
 CLASSES = 3
@@ -163,15 +167,54 @@ SCENES: dict[str, Scene] = {
 }
 
 
+@lru_cache
+def _games() -> tuple[Game, ...]:
+    """Six networks on the same input."""
+    row = torch.linspace(-1, 2, FEATURES).double()
+    networks = [relu_network([FEATURES, 8, CLASSES], i, dtype=torch.float64) for i in range(6)]
+    return tuple(
+        masked(log_odds(network, 1), row, features(FEATURES), constant(row)) for network in networks
+    )
+
+
+@lru_cache
+def _logics() -> tuple[Interactions, ...]:
+    return and_or_games(_games())
+
+
+@lru_cache
+def _history() -> tuple[Snapshot, ...]:
+    """A network that goes from small weights to large ones, as in training, on three samples."""
+    row = torch.linspace(-1, 2, FEATURES).double()
+    snapshots = []
+    for i, step in enumerate((0, 2, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560)):
+        model = relu_network([FEATURES, 8, CLASSES], seed=0, dtype=torch.float64)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(0.3 + 0.1 * i)
+        games = [
+            masked(log_odds(model, 1), row + shift, features(FEATURES), constant(row))
+            for shift in (0.5, 1.0, -0.5)
+        ]
+        losses = torch.linspace(1.0, 1.5, 5, dtype=torch.float64) / (1 + i)
+        snapshots.append(Snapshot(step, and_or_games(games), losses, losses + 0.01 * i))
+    return tuple(snapshots)
+
+
 def _together(model: nn.Module, data: Tensor, labels: Tensor, inputs: int) -> dict[str, object]:
     """What every scene holds."""
     x, score = data[:inputs], log_odds(model, target=1)
     of_table = relu_network([FEATURES, 8, CLASSES], seed=0, dtype=data.dtype)
     row = torch.linspace(-1, 2, FEATURES).to(data.dtype)
+    games = _games()
     return {
         "score": score,
         "model": model,
         "game": masked(log_odds(of_table, 1), row, features(FEATURES), constant(row)),
+        "games": games[:2],
+        "terms": _logics()[:3],
+        "other": _logics()[3:],
+        "history": _history(),
         "x": x,
         "data": data,
         "labels": labels,

@@ -49,6 +49,20 @@ def sizes(players: int) -> Int[Tensor, " coalitions"]:
     return count
 
 
+def by_order(
+    values: Float[Tensor, "*batch coalitions"], order: Int[Tensor, " coalitions"], players: int
+) -> Float[Tensor, "*batch orders"]:
+    """The sum over all coalitions, or whatever else has an order, of each order from 1 to n.
+
+    Args:
+        values: one number for each.
+        order: of each; what is of order 0 belongs nowhere.
+        players: n.
+    """
+    total = values.new_zeros(*values.shape[:-1], players + 1)
+    return total.index_add_(-1, order, values)[..., 1:]
+
+
 def transform(
     v: Float[Tensor, "*batch coalitions"],
     matrix: np.ndarray,

@@ -194,6 +194,77 @@ class Hierarchy:
     evaluations: int | None = None
 
 
+@dataclass(frozen=True)
+class JointInteractions:
+    """The games of several networks on one input, written with terms in common.
+
+    Args:
+        members: T, one row per term.
+        is_or: whether a term is an OR.
+        effects: I of each network; zero where a network does without the term.
+        empty: the value of the empty coalition, of each network.
+        names: of the players.
+        networks: how the networks are called.
+        gap: (what was minimised over all networks - proven lower bound) / what was minimised.
+        evaluations: coalitions that were evaluated to find this, of all networks together.
+    """
+
+    members: Bool[Tensor, "terms players"]
+    is_or: Bool[Tensor, " terms"]
+    effects: Float[Tensor, "networks terms"]
+    empty: Float[Tensor, " networks"]
+    names: tuple[str, ...]
+    networks: tuple[str, ...]
+    gap: float | None = None
+    evaluations: int | None = None
+
+    def of(self, network: int) -> Interactions:
+        """The logic of one network, without the terms that it does without."""
+        used = self.effects[network] != 0
+        return Interactions(
+            self.members[used],
+            self.is_or[used],
+            self.effects[network][used],
+            float(self.empty[network]),
+            self.names,
+        )
+
+
+@dataclass(frozen=True)
+class AndOrGraph:
+    """AND and OR terms, and words: sets of players that several of the terms have in common.
+
+    The leaves of the graph are the players, above them lie the words, above these the terms, and
+    their sum is the value. A term is made of words and of the players that no word of it holds.
+
+    Args:
+        members: T, one row per term.
+        is_or: whether a term is an OR.
+        effects: I.
+        empty: the value of the empty coalition.
+        names: of the players.
+        words: the players of each word, two at least.
+        words_are_or: whether a word is an OR of its players; it serves terms of its own kind.
+        uses: which words each term is made of; those of one term do not overlap.
+        evaluations: coalitions that were evaluated to find this.
+    """
+
+    members: Bool[Tensor, "terms players"]
+    is_or: Bool[Tensor, " terms"]
+    effects: Float[Tensor, " terms"]
+    empty: float
+    names: tuple[str, ...]
+    words: Bool[Tensor, "words players"]
+    words_are_or: Bool[Tensor, " words"]
+    uses: Bool[Tensor, "terms words"]
+    evaluations: int | None = None
+
+    @property
+    def terms(self) -> Interactions:
+        """The same without the words: what the graph evaluates to."""
+        return Interactions(self.members, self.is_or, self.effects, self.empty, self.names)
+
+
 Result = (
     Attribution
     | Interactions
@@ -203,4 +274,6 @@ Result = (
     | Measurement
     | Dependence
     | Hierarchy
+    | JointInteractions
+    | AndOrGraph
 )

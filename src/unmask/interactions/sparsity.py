@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from unmask.card import method
@@ -11,7 +11,7 @@ from unmask.game import Game
 from unmask.interactions.and_or import and_or
 from unmask.interactions.logic_values import fewest_terms, logic_values
 from unmask.interactions.sparsity_bound import exponents, growth
-from unmask.lattice import MOEBIUS, sizes, transform
+from unmask.lattice import MOEBIUS, by_order, sizes, transform
 from unmask.results import Interactions, Measurement
 
 _ALIKE = 1e-9
@@ -135,9 +135,9 @@ def _terms(terms: Interactions, v: Float[Tensor, " coalitions"], tau: float) -> 
         },
         {
             "order": torch.arange(1, n + 1, dtype=torch.float64, device=v.device),
-            "count": _by_order(salient.double(), terms.order, n),
-            "positive": _by_order((effects * salient).clamp(min=0), terms.order, n),
-            "negative": _by_order((effects * salient).clamp(max=0), terms.order, n),
+            "count": by_order(salient.double(), terms.order, n),
+            "positive": by_order((effects * salient).clamp(min=0), terms.order, n),
+            "negative": by_order((effects * salient).clamp(max=0), terms.order, n),
         },
     )
 
@@ -146,7 +146,7 @@ def _conditions(change: Float[Tensor, " coalitions"], tau: float, order: int | N
     """What the theorem says of the dividends, and whether it may."""
     size = sizes(change.shape[-1].bit_length() - 1).to(change.device)
     n = int(size[-1])
-    mean = _by_order(change, size, n) / _by_order(torch.ones_like(change), size, n)
+    mean = by_order(change, size, n) / by_order(torch.ones_like(change), size, n)
     rising = -1.0 if change[-1] < 0 else 1.0
 
     dividends = transform(change, MOEBIUS)
@@ -154,7 +154,7 @@ def _conditions(change: Float[Tensor, " coalitions"], tau: float, order: int | N
     salient = _salient(strength, tau)
     if order is None:
         order = int(size[salient].max()) if salient.any() else 0
-    total, mass = _by_order(dividends, size, n), _by_order(strength, size, n)
+    total, mass = by_order(dividends, size, n), by_order(strength, size, n)
     # |total / eta| is the mass, also where all effects cancel and eta is 0.
     bound = mass / (tau * strength.max()) if salient.any() else torch.zeros_like(mass)
     from_one, from_any = growth(rising * mean)
@@ -175,7 +175,7 @@ def _conditions(change: Float[Tensor, " coalitions"], tau: float, order: int | N
             "delta_limit": constants.limit,
         },
         {
-            "salient_dividends": _by_order(salient.double(), size, n),
+            "salient_dividends": by_order(salient.double(), size, n),
             "bound": bound,
             "eta": total / mass.clamp(min=torch.finfo(torch.float64).tiny),
             "mean": mean,
@@ -187,13 +187,6 @@ def _salient(strength: Float[Tensor, " terms"], tau: float) -> Tensor:
     if strength.numel() == 0:
         return strength > 0
     return (strength >= tau * strength.max()) & (strength > 0)
-
-
-def _by_order(
-    values: Float[Tensor, " sets"], order: Int[Tensor, " sets"], n: int
-) -> Float[Tensor, " orders"]:
-    """The sum over the sets of each order from 1 to n."""
-    return values.new_zeros(n + 1).index_add_(0, order, values)[1:]
 
 
 def _ratio(part: Tensor, whole: Tensor) -> float:

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from unmask.results import (
+    AndOrGraph,
     Attribution,
     Dependence,
     Examples,
     Hierarchy,
     Interactions,
+    JointInteractions,
     Measurement,
     Surrogate,
     Synthesis,
@@ -50,7 +52,23 @@ _PARTS: dict[type, dict[str, tuple[str, str, bool]]] = {
         "score": ("real", "nodes", True),
         "step": ("whole", "nodes", True),
     },
+    JointInteractions: {
+        "members": ("Boolean", "terms players", True),
+        "is_or": ("Boolean", "terms", True),
+        "effects": ("real", "networks terms", True),
+        "empty": ("real", "networks", True),
+    },
+    AndOrGraph: {
+        "members": ("Boolean", "terms players", True),
+        "is_or": ("Boolean", "terms", True),
+        "effects": ("real", "terms", True),
+        "words": ("Boolean", "words players", True),
+        "words_are_or": ("Boolean", "words", True),
+        "uses": ("Boolean", "terms words", True),
+    },
 }
+_NAMED = (Interactions, Hierarchy, JointInteractions, AndOrGraph)
+"""Types of result whose players always have names."""
 
 
 def fault(kind: type, words: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str | None:
@@ -70,9 +88,11 @@ def fault(kind: type, words: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
 
 def _of_words(kind: type, words: Mapping[str, Any]) -> str | None:
     names, gap = words.get("names"), words.get("gap")
-    if (names is not None or kind in (Interactions, Hierarchy)) and not _texts(names):
+    if (names is not None or kind in _NAMED) and not _texts(names):
         return "its names are not a list of texts"
-    if kind is Interactions and not _number(words.get("empty")):
+    if kind is JointInteractions and not _texts(words.get("networks")):
+        return "its networks have no names"
+    if kind in (Interactions, AndOrGraph) and not _number(words.get("empty")):
         return "its value of the empty coalition is not a number"
     if gap is not None and not _number(gap):
         return "its gap is not a number"
@@ -83,8 +103,10 @@ def _of_words(kind: type, words: Mapping[str, Any]) -> str | None:
 
 def _of_tensors(kind: type, words: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str | None:
     sizes: dict[str, int] = {}
-    if kind in (Interactions, Hierarchy):
+    if kind in _NAMED:
         sizes["players"] = len(words["names"])
+    if kind is JointInteractions:
+        sizes["networks"] = len(words["networks"])
     for name, (content, axes, needed) in _PARTS[kind].items():
         if name not in tensors:
             if needed:
