@@ -16,16 +16,22 @@ from unmask.run.plan import Choice, Plan, Source
 from unmask.run.plan_file import read_plan
 from unmask.run.plan_file import written as plan_text
 from unmask.run.stored import Explained, Stored, read_run
+from unmask.run.training.follow import Followed, follow
+from unmask.run.training.record import About, Kept, Record
 
 __all__ = [
+    "About",
     "Choice",
     "Engine",
     "Explained",
     "Failure",
+    "Followed",
+    "Kept",
     "Material",
     "Opened",
     "Outcome",
     "Plan",
+    "Record",
     "Serial",
     "Source",
     "Step",
@@ -33,6 +39,7 @@ __all__ = [
     "Suggestion",
     "Wishes",
     "execute",
+    "follow",
     "open_model",
     "plan_text",
     "read_inputs",

@@ -1,6 +1,6 @@
 """Gather the results of a run in two tables that other programs read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -8,9 +8,9 @@ import torch
 from unmask.results import Attribution, Interactions
 from unmask.run.folder import ATTRIBUTIONS, TERMS, RunFolder
 from unmask.store import load, written
+from unmask.store.explanations import Explanation, write_explanations
 from unmask.store.parquet import write_columns
 
-TERM_COLUMNS = ("input", "step", "order", "members", "logic", "effect", "method")
 ATTRIBUTION_COLUMNS = ("input", "method", "position", "name", "value")
 
 
@@ -22,8 +22,17 @@ def assemble(run: RunFolder, numbers: Sequence[int], methods: Sequence[str]) -> 
         numbers: the inputs that are in it.
         methods: of the plan.
     """
-    terms: dict[str, list[Any]] = {name: [] for name in TERM_COLUMNS}
     shares: dict[str, list[Any]] = {name: [] for name in ATTRIBUTION_COLUMNS}
+    with written(run.path / TERMS) as draft:
+        write_explanations(_explanations(run, numbers, methods, shares), draft)
+    with written(run.path / ATTRIBUTIONS) as draft:
+        write_columns(shares, draft)
+
+
+def _explanations(
+    run: RunFolder, numbers: Sequence[int], methods: Sequence[str], shares: dict[str, list[Any]]
+) -> Iterator[Explanation]:
+    """The terms, one result after the other; attributions that lie between go to the shares."""
     for number in numbers:
         for method in methods:
             place = run.result(number, method)
@@ -31,30 +40,9 @@ def assemble(run: RunFolder, numbers: Sequence[int], methods: Sequence[str]) -> 
                 continue
             result = load(place)
             if isinstance(result, Interactions):
-                _add_terms(terms, number, method, result)
+                yield Explanation(number, 0, method, result)  # a run explains one state of a model
             elif isinstance(result, Attribution):
                 _add_shares(shares, number, method, result)
-    for columns, name in ((terms, TERMS), (shares, ATTRIBUTIONS)):
-        with written(run.path / name) as draft:
-            write_columns(columns, draft)
-
-
-def _add_terms(
-    columns: dict[str, list[Any]], number: int, method: str, result: Interactions
-) -> None:
-    kept = result.effects != 0
-    members = result.members[kept]
-    count = len(members)
-    columns["input"] += [number] * count
-    columns["step"] += [0] * count  # of training: a run explains one state of the model
-    columns["order"] += members.sum(-1).tolist()
-    columns["members"] += [
-        [name for name, there in zip(result.names, row, strict=True) if there]
-        for row in members.tolist()
-    ]
-    columns["logic"] += ["OR" if is_or else "AND" for is_or in result.is_or[kept].tolist()]
-    columns["effect"] += result.effects[kept].double().tolist()
-    columns["method"] += [method] * count
 
 
 def _add_shares(

@@ -60,6 +60,11 @@ def execute(
         opened: the model of the plan, if it is open already.
         material: the inputs of the plan, if they are read already.
     """
+    if plan.checkpoints:
+        raise ValueError(
+            f"This plan names {len(plan.checkpoints)} checkpoints of a training, and `execute` "
+            "explains one state of a model. Call `follow`, or leave `checkpoints` out of the plan."
+        )
     methods = checked_methods(plan)
     opened = opened or open_model(plan.model)
     material = material or read_inputs(plan.inputs, opened)

@@ -13,7 +13,7 @@ from unmask.game import LARGEST_TABLE
 from unmask.interactions import and_or_tables
 from unmask.masking import masked
 from unmask.results import Interactions, Result
-from unmask.run.choices.choose_score import SCORES, Reading
+from unmask.run.choices.choose_score import SCORES, Reading, digits
 from unmask.run.choices.scene import Scene
 from unmask.run.choices.subject import Subject, subject
 from unmask.run.entry import Entry, save_entry
@@ -139,7 +139,7 @@ class Explainer:
             return None
         if reading.probability is None or self.opened.classes:
             return truth
-        return f"class {int(_number(truth))}"
+        return f"class {int(digits(truth))}"
 
     def _title(self, number: int, reading: Reading) -> str:
         """How the input is called; a truth that no prediction can be compared with stands here."""
@@ -150,7 +150,7 @@ class Explainer:
     def _comparable(self, truth: str, reading: Reading) -> bool:
         """Whether the truth speaks of classes as the prediction does: by name, or by number."""
         named = reading.probability is None or bool(self.opened.classes)
-        return named or _number(truth).isdecimal()
+        return named or digits(truth).isdecimal()
 
     def _table(self, number: int, made: Subject) -> Tensor:
         rows = 2 ** min(len(made.players.names), LARGEST_TABLE)
@@ -273,8 +273,3 @@ class Explainer:
         if self.listen is not None:
             title = self.material.titles[number]
             self.listen(Step(self.done + part, self.total, title, what))
-
-
-def _number(truth: str) -> str:
-    """The digits of a class that is given as 2, 2.0 or class 2."""
-    return truth.strip().removeprefix("class ").removesuffix(".0")

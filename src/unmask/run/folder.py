@@ -32,7 +32,7 @@ FORMAT = "unmask run"
 VERSION = 1
 PLAN, HEADER, INPUTS, ENTRY = "plan.toml", "run.json", "inputs", "entry"
 TERMS, ATTRIBUTIONS = "interactions.parquet", "attributions.parquet"
-_DRAFT = re.compile(r"\.[0-9a-f]{12}\.part")
+DRAFT = re.compile(r"\.[0-9a-f]{12}\.part")
 
 
 @dataclass(frozen=True)
@@ -138,18 +138,25 @@ class RunFolder:
         with written(self.path / HEADER) as draft:
             draft.write_text(json.dumps(words, indent=1) + "\n", "utf-8")
 
-    def claim(self, plan: Plan) -> None:
-        """Make the folder that of a plan, or refuse where it is another's."""
+    def claim(self, plan: Plan, *, but: Sequence[str] = ()) -> None:
+        """Make the folder that of a plan, or refuse where it is another's.
+
+        Args:
+            plan: what is to be done in it.
+            but: keys that may have changed since; the new plan is kept then.
+        """
         if (self.path / PLAN).is_file():
-            other = read_plan(self.path / PLAN)
-            if other != plan:
+            changed = differences(plan, read_plan(self.path / PLAN))
+            foreign = [key for key in changed if key not in but]
+            if foreign:
                 raise ValueError(
                     f"'{self.path}' is the run of another plan: they differ in "
-                    f"{', '.join(differences(plan, other))}. Choose another folder with --out, or "
-                    "delete this one."
+                    f"{', '.join(foreign)}. Choose another folder with --out, or delete this one."
                 )
+            if changed:
+                self._write_plan(plan)
         elif self.path.is_dir() and any(
-            not _DRAFT.fullmatch(part.name) for part in self.path.iterdir()
+            not DRAFT.fullmatch(part.name) for part in self.path.iterdir()
         ):
             found = sorted(part.name for part in self.path.iterdir())[0]
             raise ValueError(
@@ -157,15 +164,23 @@ class RunFolder:
                 "Choose another folder with --out, or an empty one."
             )
         else:
-            with written(self.path / PLAN) as draft:
-                draft.write_text(plan_text(plan), "utf-8")
-        self._sweep()
+            self._write_plan(plan)
+        sweep(self.path)
 
-    def _sweep(self) -> None:
-        """Remove what a killed run left half-written."""
-        for draft in self.path.rglob(".*.part"):
-            if _DRAFT.fullmatch(draft.name):
-                shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+    def _write_plan(self, plan: Plan) -> None:
+        with written(self.path / PLAN) as draft:
+            draft.write_text(plan_text(plan), "utf-8")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed run left half-written.
+
+    Args:
+        folder: of the run.
+    """
+    for draft in folder.rglob(".*.part"):
+        if DRAFT.fullmatch(draft.name):
+            shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
 
 def digest_of_plan(plan: Plan) -> str:

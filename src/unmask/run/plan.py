@@ -55,6 +55,11 @@ class Plan:
         rows: which inputs, counted from 0; None for all.
         seed: for methods that draw at random.
         batch_size: inputs in one call of the model; None leaves it to the processor's cache.
+        checkpoints: files with weights of the model at several steps of its training, whose terms
+            are followed; none explains the model as it is opened.
+        held_out: inputs that the model did not learn from, whose losses are set beside those of
+            `inputs` at every checkpoint.
+        budget: forward passes that following the checkpoints may cost; None for any number.
     """
 
     model: str
@@ -66,6 +71,9 @@ class Plan:
     rows: tuple[int, ...] | None = None
     seed: int = 0
     batch_size: int | None = None
+    checkpoints: tuple[str, ...] = ()
+    held_out: Source | None = None
+    budget: int | None = None
 
 
 def differences(one: Plan, other: Plan) -> tuple[str, ...]:

@@ -70,12 +70,21 @@ def parsed(text: str) -> Plan:
     batch_size = raw.get("batch_size")
     if batch_size is not None and not (_whole(batch_size) and batch_size > 0):
         raise ValueError(f"The key 'batch_size' is {batch_size!r}. Give a whole number above 0.")
+    checkpoints = raw.get("checkpoints", ())
+    if not (isinstance(checkpoints, tuple) and all(isinstance(one, str) for one in checkpoints)):
+        raise ValueError(
+            f"The key 'checkpoints' is {_shown(checkpoints)}. Give a list of files, such as "
+            '["step_000000.safetensors", "step_000100.safetensors"].'
+        )
+    budget = raw.get("budget")
+    if budget is not None and not (_whole(budget) and budget > 0):
+        raise ValueError(f"The key 'budget' is {_shown(budget)}. Give a whole number above 0.")
     seed = raw.get("seed", 0)
     if not _whole(seed):
         raise ValueError(f"The key 'seed' is {seed!r}. Give a whole number of at least 0.")
     return Plan(
         model=_typed(raw, "model", str, "a path, or package.module:function"),
-        inputs=_source(raw.get("inputs", {})),
+        inputs=_source(raw.get("inputs", {}), "inputs"),
         score=_choice(raw, "score"),
         players=_choice(raw, "players"),
         baseline=_choice(raw, "baseline"),
@@ -83,19 +92,27 @@ def parsed(text: str) -> Plan:
         rows=rows,
         seed=seed,
         batch_size=batch_size,
+        checkpoints=checkpoints,
+        held_out=_source(raw["held_out"], "held_out") if "held_out" in raw else None,
+        budget=budget,
     )
 
 
 def written(plan: Plan) -> str:
     """A plan as TOML; `parsed` gives the same plan back."""
     lines = [f"model = {_toml(plan.model)}"]
-    source = {
-        key: value
-        for key in SOURCE_KEYS
-        if (value := getattr(plan.inputs, key)) is not None and value != ()
-    }
-    if source:
-        lines.append(f"inputs = {_toml(source['file'] if set(source) == {'file'} else source)}")
+    for key, one in (("inputs", plan.inputs), ("held_out", plan.held_out)):
+        source = {
+            part: value
+            for part in SOURCE_KEYS
+            if (value := getattr(one, part, None)) is not None and value != ()
+        }
+        if source:
+            lines.append(f"{key} = {_toml(source['file'] if set(source) == {'file'} else source)}")
+    if plan.checkpoints:
+        lines.append(f"checkpoints = {_toml(plan.checkpoints)}")
+    if plan.budget is not None:
+        lines.append(f"budget = {plan.budget}")
     if plan.rows is not None:
         lines.append(f"rows = {_toml(plan.rows)}")
     for key in ("score", "players", "baseline"):
@@ -124,26 +141,26 @@ def _choice(raw: Mapping[str, Any], key: str) -> Choice:
     )
 
 
-def _source(value: Any) -> Source:
+def _source(value: Any, key: str) -> Source:
     if isinstance(value, str):
         return Source(file=value)
     if not isinstance(value, Mapping):
         raise ValueError(
-            f"The key 'inputs' is {_shown(value)}. Give a path, "
+            f"The key {key!r} is {_shown(value)}. Give a path, "
             'or { text = ["one", "two"] }, or { file = "table.csv", label = "column" }.'
         )
-    _known("key of inputs", value, SOURCE_KEYS)
+    _known(f"key of {key}", value, SOURCE_KEYS)
     text, size = value.get("text", ()), value.get("size")
     text = (text,) if isinstance(text, str) else text
     if not (isinstance(text, tuple) and all(isinstance(part, str) for part in text)):
-        raise ValueError(f"'text' of inputs is {_shown(text)}. Give a list of strings.")
+        raise ValueError(f"'text' of {key} is {_shown(text)}. Give a list of strings.")
     if size is not None and not (
         isinstance(size, tuple) and len(size) == 2 and all(map(_whole, size))
     ):
-        raise ValueError(f"'size' of inputs is {_shown(size)}. Give [height, width] in pixels.")
-    for key in ("file", "label"):
-        if not isinstance(value.get(key, ""), str):
-            raise ValueError(f"{key!r} of inputs is {_shown(value[key])}. Give a string.")
+        raise ValueError(f"'size' of {key} is {_shown(size)}. Give [height, width] in pixels.")
+    for part in ("file", "label"):
+        if not isinstance(value.get(part, ""), str):
+            raise ValueError(f"{part!r} of {key} is {_shown(value[part])}. Give a string.")
     return Source(value.get("file"), text, value.get("label"), size)
 
 

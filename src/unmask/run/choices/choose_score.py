@@ -14,6 +14,8 @@ from unmask.score import Score
 
 PREDICTED = "predicted"
 """The target that leaves the class to the model: the one it predicts."""
+TRUTH = "truth"
+"""The target that takes the class of each input from its label."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,15 @@ def _kind(score: Score) -> str:
 def _class(scene: Scene, target: int | str, z: Tensor) -> int:
     if target == PREDICTED:
         return int(z.argmax())
+    if target == TRUTH:
+        truth = class_of_truth(scene)
+        if truth is None or truth >= len(z):
+            raise ValueError(
+                f"The target is {TRUTH!r}, but the label of this input is "
+                f"{scene.material.truths[scene.number]!r}, which names none of the {len(z)} "
+                "classes. Give labels by name, or as numbers from 0."
+            )
+        return truth
     classes = scene.opened.classes
     if isinstance(target, str):
         if target in classes:
@@ -140,6 +151,30 @@ def _class(scene: Scene, target: int | str, z: Tensor) -> int:
             f"Give a target from 0 to {len(z) - 1}."
         )
     return target
+
+
+def class_of_truth(scene: Scene) -> int | None:
+    """The class that an input's label names, by name or by number; None where it names none.
+
+    Args:
+        scene: the input.
+    """
+    truth = scene.material.truths[scene.number]
+    if truth is None:
+        return None
+    if truth in scene.opened.classes:
+        return scene.opened.classes.index(truth)
+    number = digits(truth)
+    return int(number) if number.isdecimal() else None
+
+
+def digits(truth: str) -> str:
+    """The digits of a class that is given as 2, 2.0 or class 2.
+
+    Args:
+        truth: the label as it reads.
+    """
+    return truth.strip().removeprefix("class ").removesuffix(".0")
 
 
 @dataclass(frozen=True)
