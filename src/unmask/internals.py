@@ -50,10 +50,23 @@ def frozen(model: object) -> Iterator[None]:
     for parameter in trainable:
         parameter.requires_grad_(False)
     try:
-        yield
+        with _differentiable_recurrence(model):
+            yield
     finally:
         for parameter in trainable:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def _differentiable_recurrence(model: object) -> Iterator[None]:
+    """cuDNN gives no gradient through a recurrent network in evaluation mode: do without it."""
+    layers = model.modules() if isinstance(model, nn.Module) else ()
+    recurrent = [one for one in layers if isinstance(one, nn.RNNBase)]
+    if any(p.is_cuda for one in recurrent for p in one.parameters()):
+        with torch.backends.cudnn.flags(enabled=False):
+            yield
+    else:
+        yield
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from supplies import supplies
 from unmask import catalogue, features, log_odds, masked
-from unmask.results import Attribution
+from unmask.interactions import Snapshot
+from unmask.results import Attribution, Interactions
 
 ENTRIES = catalogue.methods()
 OF_SCORES = {name: e for name, e in ENTRIES.items() if {"score", "x"} <= set(e.needs)}
@@ -112,16 +113,29 @@ def test_no_trace_is_left(entry, training):
     assert not torch.is_inference_mode_enabled()
 
 
+def moved_to(device, value):
+    """Tensors, and results that hold them, on a device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, tuple):
+        return tuple(moved_to(device, one) for one in value)
+    if isinstance(value, Interactions | Snapshot):
+        held = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **{k: moved_to(device, v) for k, v in held.items()})
+    return value
+
+
 @pytest.mark.gpu
 @each_method
 def test_everything_stays_on_the_device_of_the_input(entry):
     device = GPU
     given = supplies(entry=entry)
     given["model"].to(device)  # the score's model too, which is the same
-    moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in given.items()}
+    moved = {k: moved_to(device, v) for k, v in given.items()}
     row = torch.linspace(-1, 2, 4, device=device)
     network = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)).to(device).eval()
     moved["game"] = masked(log_odds(network, 1), row, features(4), torch.zeros_like(row))
+    moved["games"] = (moved["game"], masked(log_odds(network, 0), row, features(4), row * 0))
     wanted = {name: moved[name] for name in (*entry.needs, *ALWAYS)}
     for name, value in parts(catalogue.fill(entry, wanted)).items():
         if isinstance(value, Tensor):

@@ -83,9 +83,9 @@ def acd(
     for row, (group, _) in enumerate(nodes):
         members[row, sorted(group)] = True
     return Hierarchy(
-        members,
-        torch.tensor([value for _, value in nodes], dtype=scores.dtype),
-        torch.tensor(made),
+        members.to(worth.device),
+        torch.tensor([value for _, value in nodes], dtype=scores.dtype, device=worth.device),
+        torch.tensor(made, device=worth.device),
         game.names,
         evaluations=len(worth.known),
     )
@@ -114,6 +114,7 @@ class _Worth:
     def __init__(self, game: Game) -> None:
         self.game = game
         self.known: dict[frozenset[int], float] = {}
+        self.device = torch.device("cpu")  # of the game's values, once it has been asked
 
     def __call__(self, masks: Bool[Tensor, "batch players"]) -> Tensor:
         groups = [frozenset(mask.nonzero()[:, 0].tolist()) for mask in masks]
@@ -125,7 +126,9 @@ class _Worth:
             masks = torch.zeros(len(new), len(self.game.names), dtype=torch.bool)
             for row, group in enumerate(new):
                 masks[row, sorted(group)] = True
-            self.known |= dict(zip(new, self.game(masks).tolist(), strict=True))
+            values = self.game(masks)
+            self.device = values.device
+            self.known |= dict(zip(new, values.tolist(), strict=True))
         return [self.known[group] for group in groups]
 
 

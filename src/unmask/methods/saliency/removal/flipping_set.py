@@ -84,6 +84,7 @@ class _Asked:
         self.game = game
         whole = game(torch.ones(1, len(game.names), dtype=torch.bool))
         self.positive = bool(whole[0] > 0)
+        self.device = whole.device
         self.coalitions = 1
 
     def beyond(self, erased: Bool[Tensor, "sets players"]) -> Float[Tensor, " sets"]:
@@ -95,7 +96,8 @@ class _Asked:
         return values
 
     def result(self, erased: Bool[Tensor, " players"]) -> Attribution:
-        return Attribution(erased[None].double(), None, self.game.names, self.coalitions)
+        values = erased[None].double().to(self.device)
+        return Attribution(values, None, self.game.names, self.coalitions)
 
 
 def _greedy(asked: _Asked, n: int) -> Bool[Tensor, " players"]:

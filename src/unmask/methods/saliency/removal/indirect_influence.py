@@ -102,7 +102,7 @@ def indirect_influence(
     plain = answers(data)
     base = float(quality(plain, labels))
     levels = [step / steps for step in range(steps + 1)]
-    found, curves = {"quality": base}, {"repair": torch.tensor(levels, dtype=torch.float64)}
+    found, curves = {"quality": base}, {"repair": data.new_tensor(levels, dtype=torch.float64)}
     for a in audited:
         name, chance = called[a], admission.drawing(generator)
         repaired = table.without(a, geometric, chance, explicit=feature is not None)
@@ -111,9 +111,9 @@ def indirect_influence(
         direct = float(quality(answers(table.constant(a)), labels))
         found[f"indirect influence of {name}"] = base - good[-1]
         found[f"direct influence of {name}"] = base - direct
-        curves[f"quality without {name}"] = torch.tensor(good, dtype=torch.float64)
+        curves[f"quality without {name}"] = data.new_tensor(good, dtype=torch.float64)
         same = [float((classes == plain).double().mean()) for classes in at]
-        curves[f"same answers without {name}"] = torch.tensor(same, dtype=torch.float64)
+        curves[f"same answers without {name}"] = data.new_tensor(same, dtype=torch.float64)
     return Measurement(found, curves)
 
 
