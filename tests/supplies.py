@@ -157,12 +157,21 @@ def _attending(dtype: torch.dtype, inputs: int) -> dict[str, object]:
     return sequence | _together(model, data, labels, inputs)
 
 
+def _prompt(dtype: torch.dtype, inputs: int) -> dict[str, object]:
+    """One sequence, without a batch axis."""
+    sequence = _sequence(dtype, inputs)
+    x = sequence["x"]
+    assert isinstance(x, Tensor)
+    return sequence | {"x": x[0]}
+
+
 SCENES: dict[str, Scene] = {
     "": _table,
     "batch channels height width": _image,
     "batch tokens width": _sequence,
     "batch tokens *embedding": _attending,
     "batch tokens *width": _sequence,
+    "tokens *width": _prompt,
     "nodes width": _graph,
 }
 

@@ -247,6 +247,8 @@ class AndOrGraph:
         words_are_or: whether a word is an OR of its players; it serves terms of its own kind.
         uses: which words each term is made of; those of one term do not overlap.
         evaluations: coalitions that were evaluated to find this.
+        unfaithfulness: the squared error of the terms on all coalitions, relative to that of the
+            value of the empty one.
     """
 
     members: Bool[Tensor, "terms players"]
@@ -258,6 +260,7 @@ class AndOrGraph:
     words_are_or: Bool[Tensor, " words"]
     uses: Bool[Tensor, "terms words"]
     evaluations: int | None = None
+    unfaithfulness: float | None = None
 
     @property
     def terms(self) -> Interactions:

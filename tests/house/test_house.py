@@ -23,10 +23,19 @@ SOURCES = [file for file in FILES if PACKAGE in file.parents]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONTRACTS = SETTINGS["tool"]["importlinter"]["contracts"]
 ENTRIES = catalogue.methods()
-SUBJECTS = {"score", "model", "game", "x", "data", "labels", "concept", "contrast"}
+SUBJECTS = {"score", "model", "game", "games", "terms", "history"} | {
+    *("x", "data", "labels", "concept", "contrast")
+}
 EXTRAS: set[str] = {
+    "best_partition",
+    "bottleneck",
+    "interaction_flow",
+    "interaction_tree_nodes",
+    "learning_epochs",
+    "learning_curves",
     "ablation",
     "ablation_cam",
+    "and_or_graph_complexity",
     "acd",
     "attnlrp",
     "cp_lrp",
@@ -52,6 +61,7 @@ EXTRAS: set[str] = {
     "occlusion",
     "permutation_importance",
     "permutation_shapley",
+    "phase_two_begun",
     "probability_difference",
     "rise",
     "score_cam",
@@ -60,7 +70,9 @@ EXTRAS: set[str] = {
     "shapley_values",
     "smallest_flipping_set",
     "smoothgrad_squared",
+    "transferability_models",
     "vargrad",
+    "word_reliability",
     "x_grad_cam",
 }
 """Methods that are no row of the atlas, and known to be none."""

@@ -4,6 +4,7 @@ Nothing here is computed by the methods that it judges. A truth is written down 
 or follows from a formula that stands in the docstring.
 """
 
+from unmask.planted.concepts import PlantedConcepts, one_of_each, planted_concepts
 from unmask.planted.games import majority_terms, parity_terms, planted_game, planted_terms, terms_of
 from unmask.planted.graphs import PlantedGraph, house_graph
 from unmask.planted.networks import (
@@ -13,18 +14,26 @@ from unmask.planted.networks import (
     parity_network,
     relu_network,
 )
+from unmask.planted.polynomials import Polynomial, polynomial_terms, recentred, taylor_terms
 
 __all__ = [
+    "PlantedConcepts",
     "PlantedGraph",
+    "Polynomial",
     "and_or_network",
     "house_graph",
     "linear_network",
     "majority_network",
     "majority_terms",
+    "one_of_each",
     "parity_network",
     "parity_terms",
+    "planted_concepts",
     "planted_game",
     "planted_terms",
+    "polynomial_terms",
+    "recentred",
     "relu_network",
+    "taylor_terms",
     "terms_of",
 ]

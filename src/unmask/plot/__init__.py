@@ -7,11 +7,13 @@ package makes the picture the display of every result.
 from matplotlib.figure import Figure
 
 from unmask.plot import (  # noqa: F401 (each teaches plot its type)
+    and_or_graph,
     attribution,
     dependence,
     examples,
     hierarchy,
     interactions,
+    joint_interactions,
     measurement,
     surrogate,
     synthesis,
@@ -20,6 +22,7 @@ from unmask.plot.dispatch import plot
 from unmask.plot.interactions import plot_orders
 from unmask.plot.measurement import plot_curve
 from unmask.plot.notebook import register
+from unmask.plot.orders import plot_course, plot_strengths
 from unmask.plot.side_by_side import panels, plot_side_by_side
 from unmask.plot.style import COLOURS, Colours, png, svg
 from unmask.plot.synthesis import plot_traces
@@ -30,9 +33,11 @@ __all__ = [
     "Figure",
     "panels",
     "plot",
+    "plot_course",
     "plot_curve",
     "plot_orders",
     "plot_side_by_side",
+    "plot_strengths",
     "plot_traces",
     "png",
     "svg",

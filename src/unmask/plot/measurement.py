@@ -1,5 +1,7 @@
 """Measurement: its curves, each on axes of its own, and its numbers as a table."""
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from unmask.plot.dispatch import plot
 from unmask.plot.labels import wrapped
+from unmask.plot.orders import plot_strengths, whiskers
 from unmask.plot.style import (
     COLOURS,
     FAINT,
@@ -34,16 +37,22 @@ def _(result: Measurement, *, colours: Colours = COLOURS) -> Figure:
     """All curves and numbers.
 
     The first curve is the horizontal axis of the others that are as long, if it rises; otherwise
-    curves are drawn over their places. Fidelity against number of terms is such a curve. A table
-    without curves is a figure too. For one curve on given axes there is `plot_curve`.
+    curves are drawn over their places. Fidelity against number of terms is such a curve. Strengths
+    by order, positive and negative, are bars. What is called like another with `_low` and `_high`
+    or `_error` is a band about it, or stands in brackets behind its number. A table without curves
+    is a figure too. For one curve on given axes there is `plot_curve`.
 
     Args:
         result: numbers and curves.
         colours: the first is that of the curves.
     """
     against = _axis(result)
-    drawn = [name for name in result.curves if name != against]
-    lines = sum(wrapped(_readable(name), 30).count("\n") + 1 for name in result.numbers)
+    beside = _beside(result.curves)
+    bars = against == "order" and {"positive", "negative"} <= set(result.curves)
+    drawn = [name for name in result.curves if name != against and name not in beside]
+    if bars:
+        drawn.remove("negative")
+    lines = sum(label.count("\n") + 1 for label, _ in _lines(result))
     cells = len(drawn) + bool(result.numbers)
     if cells == 0:
         figure, ax = stage(None, 1.2)
@@ -61,10 +70,12 @@ def _(result: Measurement, *, colours: Colours = COLOURS) -> Figure:
     figure = sheet(sum(heights) + 0.2 * down)
     grid = figure.add_gridspec(down, across, height_ratios=heights)
     for cell, name in enumerate(drawn):
-        plot_curve(
-            result, name, ax=figure.add_subplot(grid[cell // across, cell % across]),
-            colours=colours,
-        )  # fmt: skip
+        ax = figure.add_subplot(grid[cell // across, cell % across])
+        if bars and name == "positive":
+            plot_strengths(result, ax=ax, colours=colours)
+            ax.set_title("strength", loc="left", size=NORMAL, color=INK)
+        else:
+            plot_curve(result, name, ax=ax, colours=colours)
     if result.numbers:
         last = len(drawn)
         where = grid[last // across, last % across :]
@@ -79,9 +90,10 @@ def plot_curve(
     ax: Axes | None = None,
     colours: Colours = COLOURS,
 ) -> Figure:
-    """One curve of a measurement.
+    """One curve of a measurement, in a band where it is known how sure it is.
 
-    The horizontal axis is the first curve of the table, if it rises. It is logarithmic from 1 on
+    The band is the interval from `_low` to `_high`, or else twice the `_error` to either side. The
+    horizontal axis is the first curve of the table, if it rises. It is logarithmic from 1 on
     where it goes further than sixty times as far.
 
     Args:
@@ -107,6 +119,9 @@ def plot_curve(
     ax.plot(
         places, curve, color=colours[0], linewidth=1.6, marker="o" if few else None, markersize=3.5
     )
+    ends = whiskers(measurement, name)
+    if ends is not None:
+        ax.fill_between(places, *ends, color=colours[0], alpha=0.18, linewidth=0)
     ax.grid(color=FAINT, linewidth=0.5)
     if len(places) > 2 and float(places.min()) >= 0 and float(places.max()) > 60:
         ax.set_xscale("symlog", linthresh=1)
@@ -136,15 +151,38 @@ def _tabulate(figure: Figure, ax: Axes, result: Measurement) -> None:
     """Names and numbers in lines, counted in inches from the top of the axes."""
     ax.set_axis_off()
     down = 0.1
-    for name, value in result.numbers.items():
-        label = wrapped(_readable(name), 30)
+    for label, value in _lines(result):
         line = ax.transAxes + ScaledTranslation(0, -down, figure.dpi_scale_trans)
         looks = {"size": NORMAL, "va": "top", "parse_math": False, "transform": line}
         ax.text(0, 1, label, color=MUTED, linespacing=1.25, **looks)
-        ax.text(1, 1, _plain(value), color=INK, ha="right", **looks)
+        ax.text(1, 1, value, color=INK, ha="right", **looks)
         down += LINE * (label.count("\n") + 1)
         below = ax.transAxes + ScaledTranslation(0, -down + 0.04, figure.dpi_scale_trans)
         ax.plot([0, 1], [1, 1], color=FAINT, linewidth=0.5, transform=below, clip_on=False)
+
+
+def _lines(result: Measurement) -> list[tuple[str, str]]:
+    """Names and numbers as they are written, an interval behind its number."""
+    numbers, beside = result.numbers, _beside(result.numbers)
+    lines = []
+    for name, value in numbers.items():
+        if name in beside:
+            continue
+        told = _plain(value)
+        if f"{name}_low" in beside:
+            low, high = (_plain(numbers[f"{name}_{end}"]) for end in ("low", "high"))
+            told = f"{told} ({low} to {high})"
+        elif f"{name}_error" in beside:
+            told = f"{told} \N{PLUS-MINUS SIGN} {_plain(numbers[f'{name}_error'])}"
+        lines.append((wrapped(_readable(name), 30), told))
+    return lines
+
+
+def _beside(named: Mapping[str, object]) -> set[str]:
+    """What says how sure another is, and needs no place of its own."""
+    intervals = [n for n in named if f"{n}_low" in named and f"{n}_high" in named]
+    ends = {f"{name}_{end}" for name in intervals for end in ("low", "high")}
+    return ends | {f"{name}_error" for name in named if f"{name}_error" in named}
 
 
 def _plain(value: float) -> str:

@@ -87,15 +87,16 @@ def fault(kind: type, words: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
 
 
 def _of_words(kind: type, words: Mapping[str, Any]) -> str | None:
-    names, gap = words.get("names"), words.get("gap")
+    names = words.get("names")
     if (names is not None or kind in _NAMED) and not _texts(names):
         return "its names are not a list of texts"
     if kind is JointInteractions and not _texts(words.get("networks")):
         return "its networks have no names"
     if kind in (Interactions, AndOrGraph) and not _number(words.get("empty")):
         return "its value of the empty coalition is not a number"
-    if gap is not None and not _number(gap):
-        return "its gap is not a number"
+    for doubt in ("gap", "unfaithfulness"):
+        if words.get(doubt) is not None and not _number(words[doubt]):
+            return f"its {doubt} is not a number"
     if type(words.get("evaluations")) not in (int, type(None)):
         return "its evaluations are not a whole number"
     return None
