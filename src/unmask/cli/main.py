@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from unmask.cli.demo import demo
+from unmask.cli.dynamics import dynamics
 from unmask.cli.errors import DEBUG, UNEXPLAINED, told_as_line
 from unmask.cli.explain import explain
 from unmask.cli.gallery import gallery
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, explain, run, report, methods, show, cite, gallery):
+for command in (demo, explain, run, report, dynamics, methods, show, cite, gallery):
     app.command()(command)
 
 

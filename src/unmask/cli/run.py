@@ -29,7 +29,28 @@ def run(
 
         file = plan / "plan.toml" if plan.is_dir() else plan
         folder = out or (file.parent if file.name == "plan.toml" else file.with_suffix(""))
-        finish(carry_out(read_plan(file), folder, file.stem))
+        wanted = read_plan(file)
+        if wanted.checkpoints:
+            _followed(wanted, folder, file.stem)
+        else:
+            finish(carry_out(wanted, folder, file.stem))
+
+
+def _followed(plan: "Plan", folder: Path, title: str) -> None:
+    """Follow a network through its checkpoints, and write the page."""
+    from unmask.cli import say
+    from unmask.cli.dynamics import page_of_training
+    from unmask.cli.progress import progress
+    from unmask.run import follow
+
+    with progress(title) as listen:
+        outcome = follow(plan, folder, listen=listen)
+    console = say.console()
+    for one in outcome.skipped:
+        console.print(say.note(f"Step {one.step} was skipped: {one.skipped}."))
+    page_of_training(outcome.folder, outcome.folder / PAGE)
+    if outcome.skipped:
+        raise typer.Exit(UNEXPLAINED)
 
 
 def carry_out(

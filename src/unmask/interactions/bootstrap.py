@@ -121,7 +121,9 @@ def middle(
             "Give a number between 0 and 1."
         )
     tail = (1 - confidence) / 2
-    return draws.nanquantile(tail, 0), draws.nanquantile(1 - tail, 0)
+    known = draws.cpu()  # on a GPU, torch loses a whole column to its NaN here
+    low, high = (known.nanquantile(place, 0).to(draws.device) for place in (tail, 1 - tail))
+    return low, high
 
 
 def means(

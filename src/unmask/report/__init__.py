@@ -2,5 +2,6 @@
 
 from unmask.report.build import build
 from unmask.report.case import Case
+from unmask.report.dynamics.build import build_dynamics
 
-__all__ = ["Case", "build"]
+__all__ = ["Case", "build", "build_dynamics"]

@@ -1,11 +1,5 @@
 // The panels that stand beside the what-if panel. Each says in two sentences how to read it.
 
-function panel(name, title, ...children) {
-  return el("section", { class: `panel ${name}`, "data-panel": name }, el("h3", {}, title), children);
-}
-
-const howto = (...sentences) => el("p", { class: "howto" }, sentences.join(" "));
-
 // The strongest terms.
 
 const FIRST_TERMS = 12;

@@ -17,7 +17,9 @@ from unmask.run.plan_file import read_plan
 from unmask.run.plan_file import written as plan_text
 from unmask.run.stored import Explained, Stored, read_run
 from unmask.run.training.follow import Followed, follow
+from unmask.run.training.monitor import InteractionMonitor
 from unmask.run.training.record import About, Kept, Record
+from unmask.run.training.schedule import log_spaced
 
 __all__ = [
     "About",
@@ -26,6 +28,7 @@ __all__ = [
     "Explained",
     "Failure",
     "Followed",
+    "InteractionMonitor",
     "Kept",
     "Material",
     "Opened",
@@ -40,6 +43,7 @@ __all__ = [
     "Wishes",
     "execute",
     "follow",
+    "log_spaced",
     "open_model",
     "plan_text",
     "read_inputs",

@@ -89,7 +89,8 @@ def shoulders(
     error = ((y - (columns @ found[..., None])[..., 0]).square() * weights).mean(1)
     # Of an error that is rounding, no part of it is worth a shoulder.
     least = 1e-18 * float(y.abs().max()) ** 2
-    price = count * error.clamp(min=least).log() + math.log(count) * ((d > 0).double() + (e < count - 1))
+    inner = (d > 0).double() + (e < count - 1)
+    price = count * error.clamp(min=least).log() + math.log(count) * inner
     price = torch.where((found[:, 1] <= 0) & (found[:, 2] >= 0), price, torch.inf)
     best = int(price.argmin())
     # A straight line does without the bend and without a second slope.

@@ -1,6 +1,7 @@
 """The difficulty of concepts: how unstable each order of interaction is under noise."""
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -102,9 +103,8 @@ def concept_difficulty(
     found = _of_orders(mean, variance, size, samples, generator)
     rows = len(x) * len(backgrounds) * samples * 2 ** len(players.names)
     numbers = {"inputs": len(x), "samples": samples, "evaluations": rows}
-    return Measurement(
-        {**found.numbers, **{name: float(count) for name, count in numbers.items()}}, found.curves
-    )
+    counts = {name: float(count) for name, count in numbers.items()}
+    return replace(found, numbers={**found.numbers, **counts})
 
 
 def near_baseline(
@@ -214,6 +214,10 @@ def _of_orders(
             "mean": (mean.abs() @ share).mean(0),
             "deviation": (variance.sqrt() @ share).mean(0),
             "cancellation": (total / strength).nanmean(0),
+        },
+        {
+            "instability": ("order", "instability", "law"),
+            "effects under noise": ("order", "mean", "deviation"),
         },
     )
 

@@ -1,6 +1,7 @@
 """Knowledge layer by layer: which interactions each layer keeps, forgets and adds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -149,7 +150,7 @@ def layerwise_knowledge(
     numbers["inputs"] = float(len(x))
     numbers["largest_gap"] = max(one.gap or 0.0 for one in found)
     numbers["evaluations"] = float(len(x) * len(backgrounds) * 2 ** len(players.names))
-    return Measurement(numbers, layered.curves)
+    return replace(layered, numbers=numbers)
 
 
 def _values(
@@ -201,11 +202,14 @@ def _flows(
     size = sizes(n).to(stacks.device)
     curves = {"order": torch.arange(1, n + 1, dtype=stacks.dtype, device=stacks.device)}
     numbers = {}
+    panels = {"strength": ("order", *(f"strength {name}" for name in names))}
     for name, stack in zip(names, stacks, strict=True):
         strength = (stack * salient(stack, tau)).abs().sum(-2).mean(0)
         curves[f"strength {name}"] = by_order(strength, size, n)
     for (one, p), (two, q) in pairwise(zip(names, stacks, strict=True)):
         between = flow(p, q, tau, generator)
+        pair = tuple(f"{part} {one} to {two}" for part in ("overlap", "forget", "new"))
+        panels[f"{one} to {two}"] = ("order", *pair)
         for part in ("overlap", "forget", "new"):
             for end in ("", "_low", "_high"):
                 curves[f"{part} {one} to {two}{end}"] = between.curves[part + end]
@@ -214,7 +218,7 @@ def _flows(
         for part in ("completeness", "redundancy"):
             for end in ("", "_low", "_high"):
                 numbers[f"{part} {name}{end}"] = against.numbers[part + end]
-    return Measurement(numbers, curves)
+    return Measurement(numbers, curves, panels)
 
 
 @torch.no_grad()

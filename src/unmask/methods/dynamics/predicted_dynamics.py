@@ -136,6 +136,12 @@ def predicted_dynamics(
     return Measurement(
         numbers | {name: float(value) for name, value in found.items() if value.dim() == 0},
         {"step": steps} | {name: value for name, value in found.items() if value.dim()},
+        {
+            "mean order": ("step", "mean_order", "predicted_mean_order"),
+            "distance": ("step", "distance", "distance_without_noise"),
+            "noise": ("step", "noise"),
+            "divergence": ("step", "divergence"),
+        },
     )
 
 

@@ -128,6 +128,7 @@ def spindle(
         {"order": torch.arange(1, players + 1).to(strength)}
         | {name: value for name, value in found.items() if value.dim()}
         | {"random_effects": laws["effects"], "random_outputs": laws["outputs"]},
+        {"share of the strength": ("order", "share", "random_effects", "random_outputs")},
     )
 
 

@@ -77,8 +77,8 @@ def two_phase(
     bounds; `centre_at_start`, `centre_at_switch`, `centre_at_end`; `p_value`, of the bend against
     one line by permuted residuals, which takes them for independent; `gap_onset`, `gap_onset_low`,
     `gap_onset_high`, in steps; `lead` with bounds; `aligned`; `inputs`, that were followed, and
-    `left_out`, those without a term at some checkpoint. Curves: `step`, `mean_order` with `low`
-    and `high`, `fitted`, and `gap`.
+    `left_out`, those without a term at some checkpoint. Curves: `step`, `mean_order`
+    with bounds, `fitted`, and `gap`.
 
     Args:
         history: the same inputs at six checkpoints or more, better a dozen, at steps that grow by
@@ -118,11 +118,12 @@ def two_phase(
         {
             "step": curves.steps,
             "mean_order": mean,
-            "low": low,
-            "high": high,
+            "mean_order_low": low,
+            "mean_order_high": high,
             "fitted": course.fitted[0],
             "gap": gap,
         },
+        {"mean order": ("step", "mean_order", "fitted"), "loss gap": ("step", "gap")},
     )
 
 

@@ -62,12 +62,14 @@ class Kept:
         skipped: why nothing was found of the network then; None where something was.
         notes: what was noticed, such as predictions that changed.
         source: a hash of the weights, where they were read from a file.
+        predicted: the class that the network chose for each sample, where that was asked.
     """
 
     step: int
     skipped: str | None = None
     notes: tuple[str, ...] = ()
     source: str = ""
+    predicted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,17 +138,26 @@ class Record:
                 None if skipped is None else str(skipped),
                 tuple(map(str, words["notes"])),
                 str(words["source"]),
+                tuple(map(int, words["predicted"])),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _broken(place, error) from None
 
-    def write(self, snapshot: Snapshot, notes: Sequence[str] = (), source: str = "") -> None:
+    def write(
+        self,
+        snapshot: Snapshot,
+        notes: Sequence[str] = (),
+        *,
+        source: str = "",
+        predicted: Sequence[int] = (),
+    ) -> None:
         """Keep what was found at a step.
 
         Args:
             snapshot: of the samples of this record.
             notes: what was noticed.
             source: a hash of the weights.
+            predicted: the class that the network chose for each sample.
         """
         from safetensors.torch import save
 
@@ -167,7 +178,7 @@ class Record:
                 ),
                 draft / ROWS,
             )
-            _say(draft, Kept(snapshot.step, None, tuple(notes), source))
+            _say(draft, Kept(snapshot.step, None, tuple(notes), source, tuple(predicted)))
 
     def skip(self, step: int, reason: str, source: str = "") -> None:
         """Keep why there is nothing to say of a step.

@@ -1,0 +1,181 @@
+"""What a page about a training tells, as data for its script."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unmask.interactions import Snapshot
+from unmask.interactions.orders import mean_order, order_shares, order_sums
+from unmask.interactions.stacked import stacked
+from unmask.lattice import coalitions, sizes
+from unmask.methods.dynamics import two_phase
+from unmask.results import Measurement
+from unmask.run import Record
+
+Json = dict[str, Any]
+_GROUPS = 48
+"""Samples that can be looked at one by one; a page of more would not be read."""
+_NUMBERS = 200_000
+"""Numbers of terms that a page holds: about a megabyte."""
+_FEWEST = 6
+_WIDTH = 1.96
+"""Standard errors to either side of a 95 % interval."""
+
+
+def told(record: Record) -> Json:
+    """The story of a training.
+
+    Args:
+        record: with at least one step that was not skipped.
+    """
+    history = record.history()
+    if not history:
+        raise ValueError(
+            f"The record in '{record.path}' holds no step that terms were found for, "
+            f"{len(record.steps())} that were skipped. Look at why in its steps/*/snapshot.json."
+        )
+    stacks = [stacked(snapshot.terms) for snapshot in history]
+    shares = torch.stack([order_shares(stack) for stack in stacks])  # steps inputs orders
+    found, unknown = _phases(history)
+    kept = [record.kept(step) for step in record.steps()]
+    return {
+        "samples": len(record.about.titles),
+        "score": record.about.score,
+        "players": len(record.about.names[0]),
+        "steps": [snapshot.step for snapshot in history],
+        "skipped": [
+            {"step": one.step, "reason": one.skipped} for one in kept if one.skipped is not None
+        ],
+        "remarks": {str(one.step): list(one.notes) for one in kept if one.notes},
+        "phases": found,
+        "unknown": unknown,
+        "orders": _orders(stacks, shares),
+        "losses": _losses(history),
+        "groups": _groups(record, stacks),
+    }
+
+
+def _phases(history: Sequence[Snapshot]) -> tuple[Json | None, str]:
+    """What the detector says; or why it can say nothing."""
+    try:
+        found = two_phase(history, generator=torch.Generator().manual_seed(0))
+    except ValueError as error:
+        return None, str(error)
+    return {
+        "numbers": {name: _plain(value) for name, value in found.numbers.items()},
+        "curves": {name: _rounded(curve) for name, curve in _told_curves(found).items()},
+    }, ""
+
+
+def _told_curves(found: Measurement) -> Mapping[str, Tensor]:
+    return {name: found.curves[name] for name in ("fitted",) if name in found.curves}
+
+
+def _orders(
+    stacks: Sequence[Float[Tensor, "inputs kinds coalitions"]],
+    shares: Float[Tensor, "steps inputs orders"],
+) -> Json:
+    """The profile of every step: shares of each order, positive and negative, and their errors."""
+    positive, negative, scale = [], [], []
+    for stack in stacks:
+        up, down = order_sums(stack)
+        whole = (up - down).sum(-1, keepdim=True)
+        positive.append(_mean(up / whole))
+        negative.append(_mean(down / whole))
+        scale.append(float(whole.mean()))
+    centre = mean_order(shares)
+    return {
+        "share": [_rounded(_mean(step)) for step in shares],
+        "error": [_rounded(_WIDTH * _error(step)) for step in shares],
+        "positive": [_rounded(step) for step in positive],
+        "negative": [_rounded(step) for step in negative],
+        "scale": [_plain(value) for value in scale],
+        "centre": _rounded(_mean(centre.T)),
+        "centre_error": _rounded(_WIDTH * _error(centre.T)),
+    }
+
+
+def _mean(rows: Float[Tensor, "inputs values"]) -> Float[Tensor, " values"]:
+    return rows.nanmean(0)
+
+
+def _error(rows: Float[Tensor, "inputs values"]) -> Float[Tensor, " values"]:
+    """The standard error of the mean over samples; zero of a single one."""
+    count = (~rows.isnan()).sum(0)
+    square = (rows - rows.nanmean(0)).square().nansum(0) / (count - 1).clamp(min=1)
+    return (square / count.clamp(min=1)).sqrt()
+
+
+def _losses(history: Sequence[Snapshot]) -> Json | None:
+    """Mean losses with their 95 % intervals; None where not all steps have them."""
+    told: Json = {}
+    for name in ("train_losses", "test_losses"):
+        rows = [getattr(snapshot, name) for snapshot in history]
+        if any(row is None or len(row) == 0 for row in rows):
+            continue
+        told[name.removesuffix("_losses")] = {
+            "mean": [_plain(float(row.double().mean())) for row in rows],
+            "error": [_plain(_WIDTH * float(_error(row.double()[:, None]))) for row in rows],
+        }
+    return told or None
+
+
+def _groups(
+    record: Record, stacks: Sequence[Float[Tensor, "inputs kinds coalitions"]]
+) -> list[Json]:
+    """The strongest terms through training: of all samples, if they share players, and of each."""
+    about = record.about
+    several = len(about.titles) > 1 and len(set(about.names)) == 1
+    few = min(len(about.titles), _GROUPS)
+    count = max(_FEWEST, int(_NUMBERS / (len(stacks) * (few + several)) / 3))
+    through = torch.stack([stack.flatten(1) for stack in stacks], dim=1)  # inputs steps terms
+    through = through / through.abs().sum(-1, keepdim=True).clamp(min=1e-300)
+    groups = []
+    if several:
+        strength = through.abs().mean(0)
+        groups.append(_group("all samples", about.names[0], strength, count, signed=False))
+    for row in range(few):
+        groups.append(_group(about.titles[row], about.names[row], through[row], count, signed=True))
+    return groups
+
+
+def _group(
+    title: str,
+    names: tuple[str, ...],
+    through: Float[Tensor, "steps terms"],
+    count: int,
+    *,
+    signed: bool,
+) -> Json:
+    """Terms that are among the strongest at any step, or change most between any and the last."""
+    strength = through.abs()
+    change = (strength - strength[-1]).abs().amax(0)
+    worth = torch.maximum(strength.amax(0), change)
+    chosen = worth.topk(min(count, int((worth > 0).sum()))).indices.sort().values
+    lattice = through.shape[1] // 2
+    members = coalitions(len(names))
+    order = sizes(len(names))
+    terms = [
+        [members[one % lattice].nonzero()[:, 0].tolist(), int(one >= lattice)]
+        for one in chosen.tolist()
+    ]
+    return {
+        "title": title,
+        "names": list(names),
+        "signed": signed,
+        "terms": terms,
+        "order": order[chosen.cpu() % lattice].tolist(),
+        "share": [(row * 10_000).round().long().tolist() for row in through[:, chosen]],
+    }
+
+
+def _rounded(values: Tensor) -> list[float | None]:
+    return [_plain(value) for value in values.tolist()]
+
+
+def _plain(value: float) -> float | None:
+    """A number as JSON can hold it, in six digits."""
+    return float(f"{value:.6g}") if value == value and abs(value) != float("inf") else None
