@@ -18,7 +18,7 @@ test: $(STAMPS)/dev
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
-	$(PYTEST) -n auto --dist loadfile -m "not gpu" --durations=15
+	$(PYTEST) -n auto --dist loadfile -m "not gpu and not long" --durations=15
 
 quick: $(STAMPS)/dev
 	$(PYTEST) -n auto --dist loadfile

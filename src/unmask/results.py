@@ -4,7 +4,7 @@
 them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -146,10 +146,40 @@ class Measurement:
     Args:
         numbers: single values by name.
         curves: by name; the columns of one curve table share their length.
+        panels: which curves are compared, by title: the curve that they are drawn over, then
+            those that share the axes. What stands in no panel is drawn by itself.
     """
 
     numbers: Mapping[str, float] = field(default_factory=dict)
     curves: Mapping[str, Float[Tensor, " points"]] = field(default_factory=dict)
+    panels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        wrong = misdrawn(self.panels, self.curves)
+        if wrong:
+            raise ValueError(
+                f"This Measurement cannot be drawn: {wrong}. Its curves are "
+                f"{', '.join(map(repr, self.curves)) or 'none'}. Name those of a panel: first what "
+                "they are drawn over, then the curves, all of one length."
+            )
+
+
+def misdrawn(panels: Mapping[str, Sequence[str]], curves: Mapping[str, Tensor]) -> str | None:
+    """What is wrong with panels, or None.
+
+    Args:
+        panels: names of curves, by title.
+        curves: those that there are.
+    """
+    for title, names in panels.items():
+        if len(names) < 2:
+            return f"its panel {title!r} names {len(names)} of the two curves that it takes"
+        unknown = [name for name in names if name not in curves]
+        if unknown:
+            return f"its panel {title!r} shows {unknown[0]!r}, which is no curve of it"
+        if len({curves[name].shape for name in names}) > 1:
+            return f"the curves of its panel {title!r} differ in length"
+    return None
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def test_the_spectrum_is_of_strengths_added_up_over_inputs():
     assert found.numbers["middle"] == pytest.approx((spectrum[1] + spectrum[2]) / 2)  # 1/3, 2/3
     assert found.numbers["inputs"] == 4
     assert found.numbers["evaluations"] == 4 * 32
-    low, high = found.curves["low"], found.curves["high"]
+    low, high = found.curves["spectrum_low"], found.curves["spectrum_high"]
     assert (low < found.curves["spectrum"]).all()
     assert (found.curves["spectrum"] < high).all()
     assert found.numbers["middle_low"] < found.numbers["middle"] < found.numbers["middle_high"]
@@ -80,7 +80,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
     held = []
     for start in range(40):
         curves = bottleneck([of(100 * start + k) for k in range(25)]).curves
-        held.append((curves["low"] <= truth) & (truth <= curves["high"]))
+        held.append((curves["spectrum_low"] <= truth) & (truth <= curves["spectrum_high"]))
     share = float(torch.stack(held).double().mean())
     # Of 25 inputs bootstrap intervals of 95 in 100 hold a few less; 160 answers, in part dependent.
     assert 0.86 < share < 0.99
@@ -88,7 +88,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
 
 def test_one_input_tells_nothing_of_others():
     found = bottleneck([GAME])
-    assert found.curves["low"].isnan().all()
+    assert found.curves["spectrum_low"].isnan().all()
     assert math.isnan(found.numbers["middle_low"])
     assert torch.equal(found.curves["spectrum"], multi_order(GAME).curves["spectrum"])
 
@@ -169,4 +169,4 @@ def test_networks_of_images_use_contexts_of_middle_size_least(name, shape, grid,
     pairs = [near_pairs(grid, count=20, generator=generator) for _ in games_]
     found = bottleneck(games_, pairs=torch.stack(pairs), samples=samples)
     assert found.numbers["middle_high"] < 1
-    assert float(found.curves["low"][0]) > 1
+    assert float(found.curves["spectrum_low"][0]) > 1

@@ -3,6 +3,7 @@ import torch
 
 from exhibits import exhibit
 from unmask.interactions import content_words, speaks
+from unmask.interactions.content_words import LINKS, STOP_WORDS, distinct
 
 
 def test_pieces_of_a_word_and_its_punctuation_go_together():
@@ -42,6 +43,12 @@ def test_of_many_words_some_are_drawn_and_keep_their_order():
 
 def test_words_that_occur_again_are_numbered():
     assert content_words((" cat", " and", " cat", ".")).names == ("cat", "cat (2)")
+    assert distinct(["very", "very", "good", "very"]) == ("very", "very (2)", "good", "very (3)")
+
+
+def test_words_that_only_hold_a_sentence_together_turn_no_meaning_round():
+    assert LINKS < STOP_WORDS
+    assert {"not", "no", "but", "very", "without"} <= STOP_WORDS - LINKS
 
 
 @pytest.mark.parametrize("word", ["the", " The ", "'s", "7", "x", ",", "", "isn't"])

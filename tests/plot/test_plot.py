@@ -42,6 +42,15 @@ CURVES = Measurement(
     {"largest_error": 1e-9, "terms_95": 12.0},
     {"terms": torch.arange(200.0), "fidelity": torch.linspace(0, 1, 200), "$x$": torch.ones(200)},
 )
+PANELS = Measurement(
+    {
+        "a_long_name_" * 4: 2.0,
+        "a_long_name_" * 4 + "_low": -1e-9,
+        "a_long_name_" * 4 + "_high": 2.0,
+    },
+    {"k": torch.arange(9.0)} | {f"$x_{i}$ {'long ' * 3 * i}": torch.rand(9) for i in range(7)},
+    {"$ of all": ("k", *(f"$x_{i}$ {'long ' * 3 * i}" for i in range(6)))},
+)
 PICTURE = ImageView(torch.zeros(6, 8, 3, dtype=torch.uint8))
 PIXELS = Attribution(torch.randn(2, 3, 6, 8), torch.zeros(2))
 COLUMNS = Attribution(torch.tensor([[1.0, -2.0, 0.5, 0.0]]), names=NAMES)
@@ -95,6 +104,9 @@ ALL = {
     "curves": lambda: plot(CURVES),
     "a curve": lambda: plot_curve(CURVES, "fidelity"),
     "numbers": lambda: plot(Measurement({"a_long_name_" * 6: 2.0})),
+    "panels": lambda: plot(PANELS),
+    "more than is drawn": lambda: plot(PANELS, most=1),
+    "nothing of all curves": lambda: plot(Measurement({}, CURVES.curves), most=0),
     "pixels": lambda: plot(PIXELS, over=PICTURE, row=1),
     "pixels of no picture": lambda: plot(PIXELS),
     "patches": lambda: plot(

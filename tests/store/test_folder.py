@@ -1,5 +1,6 @@
 """Results come back from their folders bit for bit, and nothing else comes out of one."""
 
+import json
 from dataclasses import fields
 
 import torch
@@ -94,9 +95,12 @@ def syntheses(draw):
 @st.composite
 def measurements(draw):
     named = st.text(max_size=8)
+    curves = draw(st.dictionaries(named, tensors((draw(sizes),)), max_size=3))
+    panel = st.lists(st.sampled_from([*curves] or [""]), min_size=2, max_size=4).map(tuple)
     return Measurement, {
         "numbers": draw(st.dictionaries(texts, numbers, max_size=3)),
-        "curves": draw(st.dictionaries(named, tensors((draw(sizes),)), max_size=3)),
+        "curves": curves,
+        "panels": draw(st.dictionaries(texts, panel, max_size=2)) if curves else {},
     }
 
 
@@ -173,6 +177,19 @@ def test_tensors_that_are_views_of_each_other_come_back(tmp_path):
     assert back.curves["even"].tolist() == [0, 2, 4]
     assert back.curves["again"].tolist() == [0, 2, 4]
     assert back.curves["all"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_folder_from_before_there_were_panels_is_read(tmp_path):
+    curves = {"x": torch.tensor([1.0, 2.0]), "y": torch.tensor([3.0, 4.0])}
+    save(Measurement({}, curves, {"both": ("x", "y")}), tmp_path / "m")
+    file = tmp_path / "m" / "result.json"
+    words = json.loads(file.read_text())
+    assert words.pop("panels") == {"both": ["x", "y"]}
+    file.write_text(json.dumps(words))
+    back = load(tmp_path / "m")
+    assert isinstance(back, Measurement)
+    assert dict(back.panels) == {}
+    assert back.curves["y"].tolist() == [3, 4]
 
 
 def test_gradients_and_negative_views_are_plain_numbers_in_the_file(tmp_path):

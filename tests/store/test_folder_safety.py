@@ -50,6 +50,7 @@ def test_a_broken_result_is_not_written(tmp_path):
         (_broken(TERMS, is_or=torch.zeros(2)), "float32, which is not Boolean"),
         (_broken(Attribution(torch.zeros(2, 2)), gap=torch.zeros(3)), "3 batch"),
         (_broken(Measurement(), curves={"c": torch.zeros(2, 2)}), "not a row of numbers"),
+        (_broken(Measurement(), panels={"p": ("a", "b")}), "shows 'a', which is no curve"),
         (_broken(Attribution(torch.zeros(2, 2)), errors=torch.zeros(3, 2)), "3 batch"),
         (_broken(CURVES, curves=torch.zeros(4, 3)), "3 points where the rest counts 2"),
         (_broken(CURVES, average=None), "it has no average"),
@@ -142,6 +143,26 @@ def test_words_that_do_not_fit_the_tensors_are_refused(tmp_path, changes):
     _changed(tmp_path / "t", **changes)
     with pytest.raises(ValueError, match=r"does not hold a sound .* what made it"):
         load(tmp_path / "t")
+
+
+@pytest.mark.parametrize(
+    ("panels", "words"),
+    [
+        ({"p": ["x", "z"]}, "shows 'z', which is no curve"),
+        ({"p": ["x", "long"]}, "differ in length"),
+        ({"p": ["x"]}, "names 1 of the two"),
+        ({"p": "xy"}, "not lists of curves"),
+        ({"p": [1, 2]}, "not lists of curves"),
+        (["x", "y"], "not lists of curves"),
+        (None, "not lists of curves"),
+    ],
+)
+def test_panels_of_other_curves_are_refused(tmp_path, panels, words):
+    curves = {"x": torch.zeros(2), "y": torch.zeros(2), "long": torch.zeros(3)}
+    save(Measurement({}, curves), tmp_path / "m")
+    _changed(tmp_path / "m", panels=panels)
+    with pytest.raises(ValueError, match=f"does not hold a sound Measurement: .*{words}.* Copy"):
+        load(tmp_path / "m")
 
 
 def test_tensors_that_do_not_fit_are_refused(tmp_path):

@@ -9,7 +9,7 @@ import torch
 from unmask import zoo
 from unmask.zoo.data import sentiments, story_tokenizer
 from unmask.zoo.llama import continued
-from unmask.zoo.texts import MASK, PROMPTS, _distinct, _spaced, _speaking, _word_players
+from unmask.zoo.texts import MASK, PROMPTS, spaced, speaking, word_players
 
 
 def words(text):
@@ -82,19 +82,15 @@ def test_a_text_without_words_says_nothing(real_data):
 
 def test_short_sentences_play_whole_and_long_ones_by_what_they_say():
     short = words("it 's not a good film .")
-    assert _speaking(short) == [0, 1, 2, 3, 4, 5]
+    assert speaking(short) == [0, 1, 2, 3, 4, 5]
     long = words("the film is a very good one , but it is not at all what you would hope for .")
-    assert [long[i] for i in _speaking(long)] == ["film", "very", "good", "but", "not", "hope"]
-    players = _word_players(long, _speaking(long))
+    assert [long[i] for i in speaking(long)] == ["film", "very", "good", "but", "not", "hope"]
+    players = word_players(long, speaking(long))
     assert players.names == ("film", "very", "good", "but", "not", "hope")
-    assert [i for i, owner in enumerate(players.owner.tolist()) if owner >= 0] == _speaking(long)
-
-
-def test_names_that_occur_again_are_numbered():
-    assert _distinct(["very", "very", "good", "very"]) == ("very", "very (2)", "good", "very (3)")
+    assert [i for i, owner in enumerate(players.owner.tolist()) if owner >= 0] == speaking(long)
 
 
 def test_words_are_spaced_as_they_are_written():
     text = words("it does n't work ( at all ) , it 's bad !")
-    assert "".join(_spaced(text)) == "it doesn't work (at all), it's bad!"
-    assert len(_spaced(text)) == len(text)
+    assert "".join(spaced(text)) == "it doesn't work (at all), it's bad!"
+    assert len(spaced(text)) == len(text)

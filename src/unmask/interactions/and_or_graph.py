@@ -121,6 +121,7 @@ def and_or_graph_complexity(
             "edges": told[:, 1],
             "edges_without_words": told[:, 2],
         },
+        {"size of the graph": ("terms", "nodes", "edges", "edges_without_words")},
     )
 
 

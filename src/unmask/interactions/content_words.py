@@ -7,18 +7,23 @@ import torch
 
 from unmask.players import Players, words
 
-_STOP = """
-a an the this that these those it its it's he his him himself she her hers herself they their
-theirs them themselves we our ours us you your yours i my mine me myself who whom whose which what
-where when why how there here is are was were be been being am isn't aren't wasn't weren't have has
-had having do does did don't doesn't didn't will would can could may might shall should must won't
-can't couldn't shouldn't of in on at to from by with without for into onto upon as about over under
-above below between through during before after again against further once and or nor but if than
-then so such because while until up down out off all some any both each few more most other no not
-only own same too very just also s t d m o y ve re ll
+_LINKS = """
+a an the this that these those it its he his him she her they their them we our us you your i
+my me one who whom whose which what where when there here is are was were be been being am 's 're
+'ve 'll 'd 'm has have had do does did will would can could may might shall should must of in on at
+to from by with for into as about over under between through during and or if than then so such
+while up out all some any both each
 """
-STOP_WORDS = frozenset(_STOP.split())
-"""English words that say little by themselves."""
+_MORE = """
+it's himself herself hers theirs themselves ours yours mine myself why how isn't aren't wasn't
+weren't having don't doesn't didn't won't can't couldn't shouldn't without onto upon above below
+before after again against further once nor but because until down off few more most other no not
+only own same too very just also s t d m o y re ve ll
+"""
+LINKS = frozenset(_LINKS.split())
+"""English words that hold a sentence together."""
+STOP_WORDS = LINKS | frozenset(_MORE.split())
+"""English words that say little by themselves, those among them that turn a meaning round too."""
 
 SPACES = (" ", "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}", "\N{LOWER ONE EIGHTH BLOCK}", "\n")
 """What the first piece of a word begins with: a space, or the sign that a tokeniser has for it."""
@@ -59,7 +64,7 @@ def content_words(
         generator = torch.Generator().manual_seed(0)
     drawn = torch.randperm(len(chosen), generator=generator, device=generator.device)[:most]
     kept = {chosen[i] for i in drawn.tolist()}
-    names = _distinct([_bare(spelt[i]) for i in sorted(kept)])
+    names = distinct([_bare(spelt[i]) for i in sorted(kept)])
     return words([group if group in kept else None for group in groups], names, width)
 
 
@@ -95,11 +100,15 @@ def _bare(word: str) -> str:
     return word[inside[0] : inside[-1] + 1] if inside else ""
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Number the names that occur again."""
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Number the names that occur again.
+
+    Args:
+        names: in their order.
+    """
     met: Counter[str] = Counter()
-    distinct: list[str] = []
+    numbered: list[str] = []
     for name in names:
         met[name] += 1
-        distinct.append(name if met[name] == 1 else f"{name} ({met[name]})")
-    return distinct
+        numbered.append(name if met[name] == 1 else f"{name} ({met[name]})")
+    return tuple(numbered)

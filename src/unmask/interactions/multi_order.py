@@ -91,6 +91,7 @@ def multi_order(
             "error": table.errors.square().mean(0).sqrt(),
             "square": table.squares.mean(0),
         },
+        {"interaction": ("order", "mean", "strength", "error")},
     )
 
 
@@ -120,11 +121,11 @@ def bottleneck(
     the orders of the default. That is 4 x 200 x 100 x 13 evaluations an image, less those that need
     not be repeated.
 
-    Curves over `order`: `spectrum`, J; `low` and `high`, between which it lies in 95 of 100 draws
-    of other inputs from these, NaN for a single one; `strength`; `disentanglement`; `error`, the
-    root of the mean squared standard error of an I; `debiased`, the root of the mean of squares
-    without the bias of drawing, relative to its mean over the orders. J itself is drawn towards
-    1 by that bias, wherever `error` is not small beside the strength.
+    Curves over `order`: `spectrum`, J; `spectrum_low` and `spectrum_high`, between which it lies
+    in 95 of 100 draws of other inputs from these, NaN for a single one; `strength`;
+    `disentanglement`; `error`, the root of the mean squared standard error of an I; `debiased`, the
+    root of the mean of squares without the bias of drawing, relative to its mean over the orders. J
+    itself is drawn towards 1 by that bias, wherever `error` is not small beside the strength.
 
     Numbers: `middle`, the mean of J from three to seven tenths of the other players, with
     `middle_low` and `middle_high`, NaN if no such order was looked at; `inputs`, `pairs`,
@@ -174,12 +175,16 @@ def bottleneck(
         {
             "order": order,
             "spectrum": found,
-            "low": low,
-            "high": high,
+            "spectrum_low": low,
+            "spectrum_high": high,
             "strength": strength.mean(0),
             "disentanglement": _share(strength.mean(0), spread.mean(0), reach),
             "error": error,
             "debiased": _relative(squares, reach),
+        },
+        {
+            "relative strength": ("order", "spectrum", "debiased"),
+            "strength": ("order", "strength", "error"),
         },
     )
 

@@ -87,7 +87,9 @@ def sparsity(
         )
     of_terms, of_dividends = _terms(terms, v, tau), _conditions(v - v[0], tau, order)
     return Measurement(
-        {**of_terms.numbers, **of_dividends.numbers}, {**of_terms.curves, **of_dividends.curves}
+        {**of_terms.numbers, **of_dividends.numbers},
+        {**of_terms.curves, **of_dividends.curves},
+        {"salient dividends": ("order", "salient_dividends", "bound")},
     )
 
 

@@ -24,6 +24,11 @@ def stacked(terms: Sequence[Interactions]) -> Float[Tensor, "inputs kinds coalit
         terms: of games with equally many players. Their names may differ, as the words of texts do:
             players are then compared by their place.
     """
+    if isinstance(terms, Interactions):
+        raise TypeError(
+            "Explanations of several inputs are compared, but got one, not in a list. "
+            "Give a list of them, if need be of this one alone."
+        )
     if not terms:
         raise ValueError("There are no explanations. Give the terms of one input at least.")
     players = len(terms[0].names)

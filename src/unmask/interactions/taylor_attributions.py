@@ -120,7 +120,11 @@ def taylor_attributions(
         curves |= {key: found.curves[key] for key in ("order", "strength")}
         curves |= {f"{name}_{key}": found.curves[key] for key in ("handed_out", "to_others")}
         numbers |= {f"{name}_{key}": v for key, v in found.numbers.items() if key != "inputs"}
-    return Measurement(numbers, curves)
+    panels = {
+        title: ("order", *(f"{name}_{title.replace(' ', '_')}" for name in rows))
+        for title in ("handed out", "to others")
+    }
+    return Measurement(numbers, curves, panels)
 
 
 def _players(x: Tensor, players: Players | None) -> Players:

@@ -105,6 +105,10 @@ def transferability_models(
             "and_overlap": _overlap(first[:, 0], second[:, 0]),
             "or_overlap": _overlap(first[:, 1], second[:, 1]),
         },
+        {
+            "gamma": ("tau", "gamma", "random", "random_by_order"),
+            "overlap": ("share", "and_overlap", "or_overlap"),
+        },
     )
 
 

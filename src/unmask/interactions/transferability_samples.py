@@ -115,6 +115,11 @@ def transferability_samples(
             **_binned(alpha, beta, bins),
             "strength": _strength(stack),
         },
+        {
+            "rho": ("k", "rho", "rho_held_out"),
+            "mean beta": ("bin_alpha", "bin_beta"),
+            "patterns": ("bin_alpha", "bin_patterns"),
+        },
     )
 
 

@@ -101,6 +101,7 @@ def universal_matching(
             "largest_relative_error": largest / reach if reach > 0 else float(largest > 0),
         },
         {"terms": torch.tensor(counts).to(v), **curves},
+        {"error": ("terms", "largest_error", "mean_error")},
     )
 
 

@@ -67,6 +67,7 @@ def word_reliability(
     return Measurement(
         {"inputs": float(len(terms))} | {name: float(value) for name, value in found.items()},
         {"order": torch.arange(1, n + 1).to(mean)} | dict(zip(names, mean, strict=True)),
+        {"share of the strength": ("order", *names)},
     )
 
 

@@ -4,6 +4,7 @@ Nothing is shown and no global setting of matplotlib is touched. In a notebook, 
 package makes the picture the display of every result.
 """
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from unmask.plot import (  # noqa: F401 (each teaches plot its type)
@@ -18,9 +19,9 @@ from unmask.plot import (  # noqa: F401 (each teaches plot its type)
     surrogate,
     synthesis,
 )
+from unmask.plot.curves import plot_curve, plot_panel
 from unmask.plot.dispatch import plot
 from unmask.plot.interactions import plot_orders
-from unmask.plot.measurement import plot_curve
 from unmask.plot.notebook import register
 from unmask.plot.orders import plot_course, plot_strengths
 from unmask.plot.side_by_side import panels, plot_side_by_side
@@ -29,6 +30,7 @@ from unmask.plot.synthesis import plot_traces
 
 __all__ = [
     "COLOURS",
+    "Axes",
     "Colours",
     "Figure",
     "panels",
@@ -36,6 +38,7 @@ __all__ = [
     "plot_course",
     "plot_curve",
     "plot_orders",
+    "plot_panel",
     "plot_side_by_side",
     "plot_strengths",
     "plot_traces",

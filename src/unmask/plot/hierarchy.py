@@ -90,7 +90,7 @@ def _(
                 f"There are {len(names)} players for {len(over.pieces)} pieces of text. "
                 "Give the text in the pieces that are the players."
             )
-        names = [clean(piece) for piece in over.pieces]
+        names = [clean(piece) if piece else "" for piece in over.pieces]
     tree = _tree(result)
     widths = [max(0.5, written(names[leaf], NORMAL + 1) / 72) + _GAP for leaf in tree.order]
     if sum(widths) <= WIDTH - 0.9:
@@ -312,5 +312,5 @@ def _count_steps(set_ticks: Callable[[list[int], list[str]], object], tree: _Tre
 def _legend(ax: Axes, colours: Colours) -> None:
     said = "Number: the score of the set."
     if colours == COLOURS:
-        said += " Blue raises, orange lowers."
+        said += " Blue: above zero, orange: below."
     ax.set_title(said, size=SMALL, color=MUTED, loc="left")

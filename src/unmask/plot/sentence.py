@@ -99,7 +99,8 @@ def _arranged(
         number = ""
         if abs(value) >= 0.08 * limit > 0:
             number = f"{value:.3g}" if unsigned else signed(value)
-        parts = _fitting(clean(piece), width - 2 * margin, font)
+        # Nothing is written for a piece of no letters, but a number below it is not kept back.
+        parts = _fitting(clean(piece), width - 2 * margin, font) if piece else [""] * bool(number)
         for i, part in enumerate(parts):
             shown = number if i == len(parts) - 1 else ""
             wide = written(part, font)

@@ -37,7 +37,8 @@ def frame(result: object) -> "pandas.DataFrame":
     - Synthesis: a row per step: input, step, trace, and the score reached.
     - Surrogate: one row: model, fidelity, text.
     - Measurement: a row per number and per point of a curve: name, point, value. For a table of
-      its curves: `frame(m).dropna().pivot(index="point", columns="name", values="value")`.
+      its curves: `frame(m).dropna().pivot(index="point", columns="name", values="value")`. Which
+      of them are drawn together (`panels`) is no part of the table.
     - Dependence: a row per point: the columns by name, the average, and each row's own curve.
     - Hierarchy: a row per set: step, members (a tuple of names), score.
 

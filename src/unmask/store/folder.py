@@ -168,6 +168,7 @@ def _(result: Measurement) -> tuple[dict[str, Any], dict[str, Tensor]]:
     words = {
         "numbers": {name: _number(value) for name, value in result.numbers.items()},
         "curves": list(result.curves),
+        "panels": {title: list(names) for title, names in result.panels.items()},
     }
     return words, {f"curves.{name}": curve for name, curve in result.curves.items()}
 
@@ -191,7 +192,9 @@ def _unpacked(kind: type, words: dict[str, Any], tensors: dict[str, Tensor]) -> 
     """The result of words and tensors that have been found sound."""
     if kind is Measurement:
         numbers = {name: _read(value) for name, value in words["numbers"].items()}
-        return Measurement(numbers, {name: tensors[f"curves.{name}"] for name in words["curves"]})
+        curves = {name: tensors[f"curves.{name}"] for name in words["curves"]}
+        panels = {title: tuple(names) for title, names in words.get("panels", {}).items()}
+        return Measurement(numbers, curves, panels)
     if kind is Surrogate:
         model = kept = words["model"]
         if kept is not None:

@@ -17,6 +17,7 @@ from unmask.results import (
     Measurement,
     Surrogate,
     Synthesis,
+    misdrawn,
 )
 
 # Each tensor of a type: what it holds, its axes, and whether it must be there.
@@ -140,7 +141,11 @@ def _of_measurement(words: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> 
         curve = tensors.get(f"curves.{name}")
         if curve is None or curve.ndim != 1 or _content(curve) == "complex":
             return f"its curve {name!r} is not a row of numbers"
-    return _others(tensors, [f"curves.{name}" for name in curves or ()])
+    panels = words.get("panels", {})  # folders of early versions have none
+    if not isinstance(panels, dict) or not all(_texts(names) for names in panels.values()):
+        return "its panels are not lists of curves"
+    wrong = misdrawn(panels, {name: tensors[f"curves.{name}"] for name in curves or ()})
+    return wrong or _others(tensors, [f"curves.{name}" for name in curves or ()])
 
 
 def _of_surrogate(words: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str | None:

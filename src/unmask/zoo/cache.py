@@ -1,4 +1,4 @@
-"""Weights that took long to train, kept on disk."""
+"""What took long to find, such as the weights of a network, kept on disk."""
 
 import hashlib
 import os
@@ -50,16 +50,45 @@ def trained_once(
     if find_spec("safetensors") is None:
         return trained(make, inputs, labels, recipe)
     model = fresh(make, recipe.seed)
-    key = _digest({"inputs": inputs, "labels": labels, **model.state_dict()}, f"{recipe}{model}")
-    file = cache_folder() / f"{name}-{key[:16]}.safetensors"
-    kept = _read(file)
-    if kept is not None and _shapes(kept) == _shapes(model.state_dict()):
-        model.load_state_dict(kept)
-        return model
-    model = trained(make, inputs, labels, recipe)
-    with suppress(OSError):
-        _write(file, model.state_dict())
+    key = {"inputs": inputs, "labels": labels, **model.state_dict()}
+    shapes = _shapes(model.state_dict())
+    found = kept(
+        name,
+        key,
+        f"{recipe}{model}",
+        lambda: trained(make, inputs, labels, recipe).state_dict(),
+        lambda tensors: _shapes(tensors) == shapes,
+    )
+    model.load_state_dict(found)
     return model
+
+
+def kept(
+    name: str,
+    key: Mapping[str, Tensor],
+    text: str,
+    make: Callable[[], Mapping[str, Tensor]],
+    fits: Callable[[Mapping[str, Tensor]], bool] = bool,
+) -> Mapping[str, Tensor]:
+    """Tensors from the cache, or made and put there.
+
+    Args:
+        name: what the file's name begins with.
+        key: tensors that decide on the outcome, by name.
+        text: what else does.
+        make: makes the tensors.
+        fits: whether what lay in the cache will do.
+    """
+    if find_spec("safetensors") is None:
+        return make()
+    file = cache_folder() / f"{name}-{_digest(key, text)[:16]}.safetensors"
+    found = _read(file)
+    if found is not None and fits(found):
+        return found
+    made = make()
+    with suppress(OSError):
+        _write(file, made)
+    return made
 
 
 def _digest(tensors: Mapping[str, Tensor], text: str = "") -> str:

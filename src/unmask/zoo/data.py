@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from unmask.zoo.tokenizer import Tokenizer
@@ -72,6 +72,32 @@ def cifar10_test() -> tuple[UInt8[Tensor, "batch 3 32 32"], Int[Tensor, " batch"
     with np.load(data_file("cifar10/cifar10_exact_4k.npz")) as file:
         images = torch.tensor(file["x_test"]).permute(0, 3, 1, 2).contiguous()
         return images, torch.tensor(file["y_test"]).long(), tuple(map(str, file["classes"]))
+
+
+def cifar10_train() -> tuple[
+    UInt8[Tensor, "batch 3 32 32"], Int[Tensor, " batch"], tuple[str, ...]
+]:
+    """The first 4,000 training images of CIFAR-10, their classes, and the names of these."""
+    with np.load(data_file("cifar10/cifar10_exact_4k.npz")) as file:
+        images = torch.tensor(file["x_train"]).permute(0, 3, 1, 2).contiguous()
+        return images, torch.tensor(file["y_train"]).long(), tuple(map(str, file["classes"]))
+
+
+def scanned_objects() -> tuple[
+    Float[Tensor, "batch points 3"], Int[Tensor, " batch"], Bool[Tensor, " batch"], tuple[str, ...]
+]:
+    """Clouds of 1,024 points, what they are of, which are to test on, and the names of the classes.
+
+    They are cut out of laser scans from the air, in metres about their centre. Points of clouds
+    that have fewer come twice.
+    """
+    with np.load(data_file("pointclouds/dales_objects.npz")) as file:
+        return (
+            torch.tensor(file["points"]),
+            torch.tensor(file["label"]).long(),
+            torch.tensor(file["is_test"]),
+            tuple(map(str, file["classes"])),
+        )
 
 
 def adult_rows() -> list[dict[str, str]]:

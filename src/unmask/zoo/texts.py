@@ -9,6 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from unmask.baselines import token
+from unmask.interactions.content_words import LINKS, distinct
 from unmask.players import Players, words
 from unmask.score import log_odds, token_log_odds
 from unmask.views import TextView
@@ -24,16 +25,6 @@ MASK = 1
 
 MOST = 12
 """Players of a text at most."""
-
-_PLAIN = """
-a an the this that these those it its he his him she her they their them we our us you your i my
-me one who whom whose which what where when there here is are was were be been being am 's 're
-'ve 'll 'd 'm has have had do does did will would can could may might shall should must of in on
-at to from by with for into as about over under between through during and or if than then so
-such while up out all some any both each
-"""
-PLAIN = frozenset(_PLAIN.split())
-"""Words that say little by themselves; in a long sentence they are no players."""
 
 PROMPTS = (
     "Once upon a time, there was a little girl",
@@ -87,7 +78,7 @@ def sst2() -> Exhibit:
         ),
     )
     chosen = [
-        (text, label) for text, label in sentiments("dev") if 3 <= len(_speaking(text)) <= MOST
+        (text, label) for text, label in sentiments("dev") if 3 <= len(speaking(text)) <= MOST
     ][:200]
     inputs = tuple(encode(text) for text, _ in chosen)
     return Exhibit(
@@ -96,8 +87,8 @@ def sst2() -> Exhibit:
         inputs=inputs,
         labels=tuple(label for _, label in chosen),
         classes=("negative", "positive"),
-        players=lambda i: _word_players(chosen[i][0], _speaking(chosen[i][0])),
-        view=lambda i: TextView(_spaced(chosen[i][0])),
+        players=lambda i: word_players(chosen[i][0], speaking(chosen[i][0])),
+        view=lambda i: TextView(spaced(chosen[i][0])),
         baseline=lambda i: token(inputs[i], MASK),
         score=log_odds,
     )
@@ -120,7 +111,7 @@ def stories() -> Exhibit:
     def players(i: int) -> Players:
         pieces = tokenizer.pieces(inputs[i])
         starts = torch.tensor([piece.startswith(" ") for piece in pieces]).cumsum(0).tolist()
-        return words([None, *starts[1:]], _distinct(PROMPTS[i].split()))
+        return words([None, *starts[1:]], distinct(PROMPTS[i].split()))
 
     return Exhibit(
         name="stories",
@@ -135,32 +126,35 @@ def stories() -> Exhibit:
     )
 
 
-def _speaking(text: Sequence[str]) -> list[int]:
-    """The places of the words that are players."""
+def speaking(text: Sequence[str]) -> list[int]:
+    """The places of the words that are players.
+
+    Args:
+        text: its words; of more than twelve, those that say little by themselves are left out.
+    """
     spoken = [i for i, word in enumerate(text) if any(letter.isalnum() for letter in word)]
     if len(spoken) <= MOST:
         return spoken
-    return [i for i in spoken if text[i] not in PLAIN]
+    return [i for i in spoken if text[i] not in LINKS]
 
 
-def _word_players(text: Sequence[str], places: Sequence[int]) -> Players:
-    """One player for each word at these places."""
+def word_players(text: Sequence[str], places: Sequence[int]) -> Players:
+    """One player for each word at these places.
+
+    Args:
+        text: its words.
+        places: of the words that can be hidden.
+    """
     groups = [i if i in places else None for i in range(len(text))]
-    return words(groups, _distinct([text[i] for i in places]))
+    return words(groups, distinct([text[i] for i in places]))
 
 
-def _distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """Number the names that occur again."""
-    met: Counter[str] = Counter()
-    distinct: list[str] = []
-    for name in names:
-        met[name] += 1
-        distinct.append(name if met[name] == 1 else f"{name} ({met[name]})")
-    return tuple(distinct)
+def spaced(text: Sequence[str]) -> tuple[str, ...]:
+    """Words with the spaces that a reader expects between them.
 
-
-def _spaced(text: Sequence[str]) -> tuple[str, ...]:
-    """Words with the spaces that a reader expects between them."""
+    Args:
+        text: its words.
+    """
     pieces: list[str] = []
     for i, word in enumerate(text):
         close = i == 0 or word in {".", ",", "!", "?", ":", ";", ")", "n't"} or word[0] == "'"

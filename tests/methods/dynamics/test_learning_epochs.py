@@ -149,6 +149,10 @@ def test_what_is_refused(method):
         method([Snapshot(0, (one,))], truth=[one, one])
     with pytest.raises(ValueError, match="tau is a share"):
         method([Snapshot(0, (one,))], tau=1.5)
+    with pytest.raises(ValueError, match="the last checkpoint has no term on any input"):
+        method([Snapshot(0, (one,)), Snapshot(4, (terms_of("ab", ands={}),))])
+    with pytest.raises(ValueError, match="truth has no term on any input"):
+        method([Snapshot(0, (one,))], truth=[terms_of("ab", ands={})])
     with pytest.raises(ValueError, match="fraction of its effect"):
         learning_epochs([Snapshot(0, (one,))], fraction=0.0)
 

@@ -165,3 +165,20 @@ def test_complex_concepts_are_given_up(seed):
     assert share == sorted(share, reverse=True)
     # From seed to seed the shares differ by .04.
     assert share == pytest.approx([0.955, 0.885, 0.793, 0.730], abs=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_networks_in_half_precision_are_trained_in_steps_that_are_no_half(dtype):
+    """A weight of 1 in bfloat16 stays 1 whatever 0.001 is added to it."""
+    data = planted_concepts(3, [(0,), (1,)], 8, seeded())
+    means = []
+    for given in (torch.float32, dtype):
+        model = linear_network(torch.tensor([1.0, 1.0, 1.0])).to(given)
+        network = MeanField(model)
+        x, labels = data.inputs.to(given), data.labels.to(given)
+        fit_mean_field(network, x, labels, steps=100, weight=0.01, generator=seeded(1))
+        assert network(x).dtype == given
+        assert network.draw(seeded())["0.weight"].dtype == given
+        means.append(network.mean[0].detach()[0])
+    assert float((means[0] - 1).abs().max()) > 0.05  # what there is to be learned
+    assert torch.allclose(means[0], means[1], atol=5e-3)

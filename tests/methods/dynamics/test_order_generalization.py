@@ -13,6 +13,7 @@ from unmask.interactions import and_or_games
 from unmask.interactions.stacked import stacked
 from unmask.masking import masked
 from unmask.methods.dynamics import order_generalization
+from unmask.methods.dynamics.order_generalization import _halves, _left_out, similarity
 
 NAMES = "abcdefghij"
 
@@ -186,6 +187,33 @@ def test_errors_say_how_far_numbers_scatter():
         [(one["similarity_low"] <= centre) & (centre <= one["similarity_high"]) for one in found]
     )
     assert (held.sum(0) >= 31).all(), held.sum(0)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_leaving_an_input_out_is_the_same_as_not_having_it(side):
+    mine, its = (alike(7, seed, n=3) for seed in (0, 1))
+    halves = _halves(7, 7, 4, seeded(2))
+    found = _left_out(halves, mine, its, side)
+    for i in range(7):
+        weights = [half.clone() for half in halves]
+        for part in ((0, 1), (2,))[side]:
+            weights[part][:, i] = 0
+            weights[part] /= weights[part].sum(1, keepdim=True)
+        one, rest, other = weights
+        both = similarity(one, mine, rest, mine), similarity(one, mine, other, its)
+        assert torch.allclose(found[i], torch.stack(both, 1).mean(0), atol=1e-12)
+
+
+def test_halves_with_nothing_in_common_leave_nothing_to_compare_with():
+    """Each of the first has a term of its own, so that halves never meet; the other set has all."""
+    stack = torch.zeros(2, 2, 4).double()
+    stack[0, 0, 1] = stack[1, 0, 2] = 1
+    every = stack.sum(0, keepdim=True)
+    found = order_generalization(of_effects(stack), other=of_effects(every))
+    assert found.curves["ceiling"].tolist() == [0.0]
+    assert found.curves["halves"].tolist() == [0.5]
+    assert found.curves["relative"].isnan().all()
+    assert found.curves["relative_error"].isnan().all()
 
 
 def test_the_fall_is_the_difference_from_the_first_order():

@@ -16,8 +16,8 @@ def courses(seed, inputs=20):
 
 
 def common_variance(x):
-    """The noise that inputs share, by loops: the four fifths of points that lie nearest to the
-    line through their neighbours, less what the inputs explain, scaled as for normal noise."""
+    """The noise that inputs share, by loops: the half of the points (of few, four fifths, up to
+    eight) that lies nearest to the line through their neighbours, less what the inputs explain, scaled as for normal noise."""
     t, mean = TIMES.numpy(), x.mean(0).numpy()
     deviations = (x - x.mean(0)).numpy()
     covariance = deviations.T @ deviations / (len(x) - 1) / len(x)
@@ -30,7 +30,7 @@ def common_variance(x):
         rows.append(row)
         off.append((row @ mean) ** 2)
         expected.append(row @ covariance @ row)
-    kept = len(off) - int(np.ceil(0.2 * len(off)))
+    kept = max(len(off) // 2, min(8, len(off) - int(np.ceil(0.2 * len(off)))))
     generator = torch.Generator().manual_seed(0)
     normal = torch.randn(2000, len(t), generator=generator, dtype=torch.float64).numpy()
     ordered = np.sort((normal @ np.array(rows).T) ** 2, axis=1)[:, :kept]

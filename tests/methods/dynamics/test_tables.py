@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from unmask import Players, features, logit, masked
-from unmask.methods.dynamics.bounds import bounds
 from unmask.methods.dynamics.tables import hidden_for, tables
 from unmask.planted import relu_network
 
@@ -58,18 +57,3 @@ def test_too_many_players():
     x = torch.zeros(1, 21)
     with pytest.raises(ValueError, match="21 players have"):
         tables(lambda rows, source: rows[:, :1], x, features(21), hidden_for(x, x))
-
-
-def test_bounds_of_a_mean_are_those_of_the_central_limit():
-    values = torch.randn(400, 2, generator=seeded()).double()
-    found, low, high = bounds(values, lambda means: means * 3, seeded(1))
-    assert torch.allclose(found, 3 * values.mean(0))
-    width = 3 * 2 * 1.96 * values.std(0) / 20
-    assert (high - low).tolist() == pytest.approx(width.tolist(), rel=0.1)  # of 1,000 draws
-
-
-def test_one_input_bounds_nothing():
-    found, low, high = bounds(torch.ones(1, 2).double(), lambda means: means, None)
-    assert found.tolist() == [1, 1]
-    assert low.isnan().all()
-    assert high.isnan().all()

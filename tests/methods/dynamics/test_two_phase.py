@@ -14,6 +14,7 @@ from unmask.interactions import Snapshot, and_or_games
 from unmask.methods.dynamics import two_phase
 from unmask.methods.dynamics.bent_line import shoulders, valley
 from unmask.methods.dynamics.rising import noise_of
+from unmask.planted import terms_of
 from unmask.zoo import digits
 from unmask.zoo.training import fresh
 
@@ -158,6 +159,18 @@ def test_scale_does_not_matter_and_the_order_of_inputs_neither():
         assert one[name] == pytest.approx(turned[name], rel=1e-9)
 
 
+def test_losses_that_are_not_finite_have_no_onset():
+    lost = torch.tensor([1.0, torch.nan])
+    snapshots = [
+        Snapshot(one.step, one.terms, torch.ones(2), lost if i == 5 else torch.ones(2))
+        for i, one in enumerate(history(STEPS, noisy(planted(4.0))))
+    ]
+    found = two_phase(snapshots, samples=20)
+    assert math.isnan(found.numbers["gap_onset"])
+    assert math.isnan(found.numbers["aligned"])
+    assert found.curves["gap"].isnan().tolist() == [i == 5 for i in range(len(snapshots))]
+
+
 def test_bad_input_is_refused_in_words():
     snapshots = history(STEPS, noisy(planted(4.0)))
     with pytest.raises(ValueError, match="shows in 6 checkpoints or more, but the history has 5"):
@@ -168,6 +181,15 @@ def test_bad_input_is_refused_in_words():
         two_phase([Snapshot(-3, snapshots[0].terms), *snapshots[1:]])
     with pytest.raises(ValueError, match=r"snapshots are of \[39, 40\] inputs"):
         two_phase([*snapshots[:-1], Snapshot(9999, snapshots[-1].terms[:39])])
+    fewer = tuple(terms_of("abc", ands={("a",): 1.0}) for _ in range(40))
+    with pytest.raises(ValueError, match=rf"there are \[3, {PLAYERS}\] of them"):
+        two_phase([*snapshots[:-1], Snapshot(9999, fewer)])
+    uneven = [
+        Snapshot(one.step, one.terms, torch.ones(5 + i % 2), torch.ones(5))
+        for i, one in enumerate(snapshots)
+    ]
+    with pytest.raises(ValueError, match="snapshots hold 5 and 6 of them"):
+        two_phase(uneven)
     with pytest.raises(ValueError, match="least is a share of the number of players, but got 2"):
         two_phase(snapshots, least=2.0)
     with pytest.raises(ValueError, match="Training begins at step 0, but after is -1"):

@@ -51,7 +51,7 @@ def splitting(
         start: y of a logic of similar games.
     """
     rows = torch.arange(len(problem.w), device=problem.w.device)
-    exact = _Exact(problem)
+    exact = Exact(problem.w)
     z = least_squares(problem)
     least = z.abs().mean((0, -1))
     if start is not None:
@@ -71,7 +71,7 @@ def splitting(
         if step in checks:
             best.offer(rows, near[1])
             # Over these iterations z moved by the sum of what the two halves disagreed on.
-            best.offer_bound(rows, dual / (step - since) + (z[0] - origin) / RELAXATION)
+            best.offer_bound(rows, (dual + (z[0] - origin) / RELAXATION) / (step - since))
             best.offer_bound(rows, near[0] - z[0] + 2 * clipped[0])
             dual.zero_()
             origin, since = z[0].clone(), step
@@ -86,13 +86,13 @@ def splitting(
                     shrink[:, keep],
                 )
                 origin, dual, rows = origin[keep], dual[keep], rows[keep]
-                exact = _Exact(problem.rows(rows))
+                exact = Exact(problem.w[rows])
         z.mul_(1 - RELAXATION).add_(near, alpha=RELAXATION).add_(clipped, alpha=RELAXATION)
 
 
 def least_squares(problem: Programme) -> Float[Tensor, "2 batch coalitions"]:
     """The exact terms of least sum of squares, x and y."""
-    return _Exact(problem).project(torch.stack([torch.zeros_like(problem.w)] * 2))
+    return Exact(problem.w).project(torch.stack([torch.zeros_like(problem.w)] * 2))
 
 
 def nearer(
@@ -113,11 +113,15 @@ def check_points(steps: int) -> set[int]:
     return points
 
 
-class _Exact:
-    """The projection on all pairs (x, y) with x = w + D y, apart from the two entries of nobody."""
+class Exact:
+    """The projection on all pairs (x, y) with x = w + D y, apart from the two entries of nobody.
 
-    def __init__(self, problem: Programme) -> None:
-        players, w = problem.players, problem.w
+    Args:
+        w: of the programmes.
+    """
+
+    def __init__(self, w: Float[Tensor, "batch coalitions"]) -> None:
+        players = w.shape[-1].bit_length() - 1
         self.room = (torch.stack([w, w]), torch.stack([w, w]))
         size = sizes(players).to(w.device)
         self.coupling = (GOLDEN ** (players - size).to(w)) * ((-1 / GOLDEN) ** size.to(w))

@@ -37,7 +37,7 @@ def tolerant_splitting(
     scales = _Scales(
         least_squares(problem).abs().mean((0, -1))[:, None], torch.ones_like(problem.w[:, :1])
     )
-    graph = _Graph(problem, scales.ratio)
+    graph = Graph(problem.w, scales.ratio)
     z = graph.project(torch.stack([zero] * 3))
     if start is not None:
         begin = torch.stack([problem.and_terms(start), start, zero])
@@ -55,7 +55,7 @@ def tolerant_splitting(
         if look:
             best.offer(rows, near[1], near[2])
             best.offer(rows, short[1], short[2])
-            best.offer_bound(rows, dual / (step - since) + (z[0] - origin) / RELAXATION)
+            best.offer_bound(rows, (dual + (z[0] - origin) / RELAXATION) / (step - since))
             best.offer_bound(rows, near[0] - z[0] + 2 * inside[0])
             keep = best.gap[rows] > precision
             if not keep.any():
@@ -63,11 +63,11 @@ def tolerant_splitting(
             if not keep.all():
                 near, z, short = near[:, keep], z[:, keep], short[:, keep]
                 dual, rows, scales = dual[keep], rows[keep], scales.rows(keep)
-                graph = _Graph(problem.rows(rows), scales.ratio, graph.inverse)
+                graph = Graph(problem.w[rows], scales.ratio, graph.inverse)
         z = z + RELAXATION * (near - short)
         if step in RETUNED:
             z, scales = _retuned(z, near, short, scales)
-            graph = _Graph(problem.rows(rows), scales.ratio, graph.inverse)
+            graph = Graph(problem.w[rows], scales.ratio, graph.inverse)
         if look or step in RETUNED:
             wall = _wall(problem.rows(rows), scales)
             dual, origin, since = torch.zeros_like(dual), z[0], step
@@ -119,23 +119,25 @@ def _wall(problem: Programme, scales: _Scales) -> Float[Tensor, "3 batch coaliti
     return wall
 
 
-class _Graph:
+class Graph:
     """The projection on all (x, y, q) with x = w + D y + V q, less the three entries of nobody.
 
-    Distances in q count less by the ratio of the scales.
+    Args:
+        w: of the programmes.
+        ratio: of the scales, by which distances in q count less.
+        inverse: that of another such projection of as many players.
     """
 
     def __init__(
         self,
-        problem: Programme,
+        w: Float[Tensor, "batch coalitions"],
         ratio: Float[Tensor, "batch 1"],
         inverse: InverseOfSum | None = None,
     ) -> None:
-        self.w, self.ratio = problem.w, ratio
+        self.w, self.ratio = w, ratio
         if inverse is None:
-            inverse = InverseOfSum(
-                DISJOINT @ DISJOINT.T, SIGNED @ SIGNED.T, problem.players, problem.w
-            )
+            players = w.shape[-1].bit_length() - 1
+            inverse = InverseOfSum(DISJOINT @ DISJOINT.T, SIGNED @ SIGNED.T, players, w)
         self.inverse = inverse
         # Without noise on the empty coalition the matrix of all ones leaves the system (one rank),
         # without an empty row its first unknown does (another).

@@ -1,5 +1,7 @@
 """Bayesian networks and concepts: which orders of interaction survive uncertain weights."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -7,14 +9,16 @@ from torch import Tensor, nn
 from unmask import admission
 from unmask.allocator import keep_freed_blocks
 from unmask.card import method
+from unmask.interactions.bootstrap import Bounds, bootstrap, means
 from unmask.internals import plain
 from unmask.lattice import MOEBIUS, by_order, sizes, transform
-from unmask.methods.dynamics.bounds import bounds
 from unmask.methods.dynamics.mean_field import Labels, MeanField, fit_mean_field
 from unmask.methods.dynamics.tables import hidden_for, tables
 from unmask.players import Players
 from unmask.results import Measurement
 from unmask.score import Score, Target, log_odds, logit, predicted
+
+_BOUNDS: Bounds = dict.fromkeys(("ratio", "power_ratio"), (0.0, torch.inf))
 
 
 @method("ren2023bayesian", "blundell2015weight")
@@ -144,7 +148,7 @@ def bayesian_concepts(
             "samples": float(samples),
             "evaluations": float(own.numel() * len(backgrounds) * (samples + 1)),
         }
-    return Measurement({**found.numbers, **numbers}, found.curves)
+    return replace(found, numbers={**found.numbers, **numbers})
 
 
 def _reading(model: nn.Module, x: Tensor, labels: Tensor, target: Target | None) -> Score:
@@ -169,40 +173,38 @@ def _of_orders(
     def strength(values: Tensor) -> Tensor:
         return by_order(values, size, n) / counts
 
-    def statistic(means: Tensor) -> Tensor:
-        ours, theirs, squares, unbiased = means.split(n, 1)
-        ratio = theirs / ours
-        power = (unbiased.clamp(min=0) / squares).sqrt()
-        return torch.cat([ratio, power, _slope(ratio.log(), order)[:, None]], 1)
-
     ours, theirs = strength(own.abs()), strength(mean.abs())
     # An order that the network does not have is rounding, and a ratio of rounding means nothing.
     there = (ours > 1e-12 * ours.amax()).any(0)
     ours = torch.where(there, ours, 0)
     unbiased = strength(mean.square() - deviation.square() / samples)
-    both = torch.cat([ours, theirs * there, strength(own.square()) * there, unbiased * there], 1)
-    found, low, high = bounds(both, statistic, generator)
-    ratio, spread = found[:n], strength(deviation).mean(0)
-    known = ratio[~ratio.isnan()]
+    parts = (ours, theirs * there, strength(own.square()) * there, unbiased * there)
+
+    def statistics(weights: Float[Tensor, "draws inputs"]) -> dict[str, Tensor]:
+        first, second, squares, other_squares = (means(weights, part) for part in parts)
+        ratio = second / first
+        power = (other_squares.clamp(min=0) / squares).sqrt()
+        return {"ratio": ratio, "power_ratio": power, "slope": _slope(ratio.log(), order)}
+
+    found = bootstrap(statistics, len(own), generator=generator, bounds=_BOUNDS)
+    spread = strength(deviation).mean(0)
+    known = found["ratio"][~found["ratio"].isnan()]
     return Measurement(
         {
-            "slope": float(found[-1]),
-            "slope_low": float(low[-1]),
-            "slope_high": float(high[-1]),
+            **{name: float(value) for name, value in found.items() if value.dim() == 0},
             "falling": float((known.diff() < 0).all()),
         },
         {
             "order": order,
             "deterministic": ours.mean(0),
             "bayesian": theirs.mean(0),
-            "ratio": ratio,
-            "ratio_low": low[:n].clamp(min=0),
-            "ratio_high": high[:n],
-            "power_ratio": found[n : 2 * n],
-            "power_ratio_low": low[n : 2 * n].clamp(min=0),
-            "power_ratio_high": high[n : 2 * n],
+            **{name: value for name, value in found.items() if value.dim()},
             "error": spread / samples**0.5,
             "sensitivity": spread / theirs.mean(0),
+        },
+        {
+            "strength": ("order", "deterministic", "bayesian"),
+            "ratio": ("order", "ratio", "power_ratio"),
         },
     )
 

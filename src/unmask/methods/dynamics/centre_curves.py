@@ -66,6 +66,12 @@ def centre_curves(history: Sequence[Snapshot], tau: float, least: int) -> Centre
             f"A history follows the same inputs, but its snapshots are of {sorted(counts)} inputs. "
             "Explain all of them at every checkpoint."
         )
+    players = {len(one.names) for snapshot in history for one in snapshot.terms}
+    if len(players) > 1:
+        raise ValueError(
+            f"Orders are followed among the same players, but there are {sorted(players)} of them. "
+            "Explain all inputs with equally many at every checkpoint."
+        )
     return together(
         steps, [centres_of(snapshot, tau) for snapshot in history], len(history[0].terms[0].names)
     )

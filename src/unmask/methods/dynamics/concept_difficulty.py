@@ -9,10 +9,10 @@ from torch import Tensor
 
 from unmask import admission
 from unmask.card import method
+from unmask.interactions.bootstrap import Bounds, bootstrap, means
 from unmask.internals import admit_any, refuse_broken
 from unmask.lattice import MOEBIUS, sizes, transform
 from unmask.masking import cached_rows
-from unmask.methods.dynamics.bounds import bounds
 from unmask.methods.dynamics.tables import hidden_for, tables
 from unmask.players import Players
 from unmask.results import Measurement
@@ -20,6 +20,7 @@ from unmask.score import Score
 
 _ALIKE = 1e-24
 """Squares below this share of the largest are rounding."""
+_BOUNDS: Bounds = dict.fromkeys(("noise_ratio", "instability"), (0.0, math.inf))
 
 
 @method("liu2023towards", "ren2023bayesian")
@@ -189,27 +190,24 @@ def _of_orders(
     power = (mean.square() - variance / samples) @ share
     order = torch.arange(1, n + 1, dtype=mean.dtype, device=mean.device)
 
-    def statistic(means: Tensor) -> Tensor:
-        instability = _ratio(means[:, :n], means[:, n:])
-        return torch.cat([instability, _fitted(instability, order)[:, None]], 1)
+    spread = variance @ share
 
-    both = torch.cat([variance @ share, power], 1)
-    found, low, high = (one.clamp(min=0) for one in bounds(both, statistic, generator))
-    instability, noise_ratio = found[:n], found[n]
+    def statistics(weights: Float[Tensor, "draws inputs"]) -> dict[str, Tensor]:
+        instability = _ratio(means(weights, spread), means(weights, power))
+        return {"noise_ratio": _fitted(instability, order), "instability": instability}
+
+    found = bootstrap(statistics, len(mean), generator=generator, bounds=_BOUNDS)
+    instability = found["instability"]
     total, strength = (mean @ of_order).abs(), mean.abs() @ of_order
     return Measurement(
         {
-            "noise_ratio": float(noise_ratio),
-            "noise_ratio_low": float(low[n]),
-            "noise_ratio_high": float(high[n]),
+            **{name: float(value) for name, value in found.items() if value.dim() == 0},
             "rising": float((instability[~instability.isnan()].diff() > 0).all()),
         },
         {
             "order": order,
-            "instability": instability,
-            "instability_low": low[:n],
-            "instability_high": high[:n],
-            "law": (1 + noise_ratio.square()) ** order - 1,
+            **{name: value for name, value in found.items() if value.dim()},
+            "law": (1 + found["noise_ratio"].square()) ** order - 1,
             "signal_to_noise": 1 / instability.sqrt(),
             "mean": (mean.abs() @ share).mean(0),
             "deviation": (variance.sqrt() @ share).mean(0),

@@ -7,10 +7,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmask.card import method
+from unmask.interactions.bootstrap import Bounds, bootstrap, means
 from unmask.interactions.stacked import salient, stacked
 from unmask.lattice import by_order, sizes
-from unmask.methods.dynamics.bounds import bounds
 from unmask.results import Interactions, Measurement
+
+_BOUNDS: Bounds = {
+    **dict.fromkeys(("overlap", "forget", "new"), (0.0, torch.inf)),
+    **dict.fromkeys(("completeness", "redundancy"), (0.0, 1.0)),
+}
 
 
 @method("cheng2024layerwise")
@@ -91,22 +96,22 @@ def flow(
     p, q = p * salient(p, tau), q * salient(q, tau)
     shared = torch.where(p * q > 0, torch.minimum(p.abs(), q.abs()), 0)
     parts = (shared, p.abs() - shared, q.abs() - shared)
-    sums = torch.cat([by_order(part.sum(-2), size, n) for part in parts], 1)
+    sums = [by_order(part.sum(-2), size, n) for part in parts]
 
-    def statistic(means: Tensor) -> Tensor:
-        overlap, forget, new = (means[:, i * n : i * n + n].sum(1) for i in range(3))
-        shares = overlap / (overlap + new), forget / (overlap + forget)
-        return torch.cat([means, torch.stack(shares, 1)], 1)
+    def statistics(weights: Float[Tensor, "draws inputs"]) -> dict[str, Tensor]:
+        overlap, forget, new = (means(weights, part) for part in sums)
+        kept, before, after = overlap.sum(1), forget.sum(1), new.sum(1)
+        return {
+            "overlap": overlap,
+            "forget": forget,
+            "new": new,
+            "completeness": kept / (kept + after),
+            "redundancy": before / (kept + before),
+        }
 
-    ends = dict(zip(("", "_low", "_high"), bounds(sums, statistic, generator), strict=True))
-    ends = {
-        end: torch.cat([found[: 3 * n].clamp(min=0), found[3 * n :].clamp(0, 1)])
-        for end, found in ends.items()
-    }  # as all of these are by nature
+    found = bootstrap(statistics, len(p), generator=generator, bounds=_BOUNDS)
+    numbers = {name: float(value) for name, value in found.items() if value.dim() == 0}
     curves = {"order": torch.arange(1, n + 1, dtype=p.dtype, device=p.device)}
-    numbers = {}
-    for i, name in enumerate(("overlap", "forget", "new")):
-        curves |= {name + end: found[i * n : i * n + n] for end, found in ends.items()}
-    for i, name in enumerate(("completeness", "redundancy")):
-        numbers |= {name + end: float(found[3 * n + i]) for end, found in ends.items()}
-    return Measurement({**numbers, "inputs": float(len(p))}, curves)
+    curves |= {name: value for name, value in found.items() if value.dim()}
+    panels = {"strength": ("order", "overlap", "forget", "new")}
+    return Measurement({**numbers, "inputs": float(len(p))}, curves, panels)

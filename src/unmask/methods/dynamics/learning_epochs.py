@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmask.card import method
-from unmask.interactions import Snapshot
+from unmask.interactions.bootstrap import bootstrap, means
+from unmask.interactions.snapshot import Snapshot
 from unmask.interactions.stacked import salient, stacked
 from unmask.lattice import by_order, sizes
-from unmask.methods.dynamics.bounds import bounds
 from unmask.results import Interactions, Measurement
 
 
@@ -85,16 +85,13 @@ def learning_epochs(
         ],
         1,
     )
-    found, low, high = bounds(
-        torch.cat([sums[:, there], known[:, there], moments], 1), _told, generator
-    )
-    found, low, high = (torch.cat([one[:1], one[1:].expm1()]) for one in (found, low, high))
+    parts = torch.cat([sums[:, there], known[:, there], moments], 1)
+    found = bootstrap(lambda weights: _told(means(weights, parts)), len(parts), generator=generator)
+    curves = {name: found.pop(name).expm1() for name in ("step", "step_low", "step_high")}
     return Measurement(
         {
-            "correlation": float(found[0]),
-            "correlation_low": float(low[0]),
-            "correlation_high": float(high[0]),
-            "ordered": float(all(a < b for a, b in pairwise(found[1:].tolist()))),
+            **{name: float(value) for name, value in found.items()},
+            "ordered": float(all(a < b for a, b in pairwise(curves["step"].tolist()))),
             "inputs": float(len(target)),
             "checkpoints": float(len(steps)),
         },
@@ -102,9 +99,7 @@ def learning_epochs(
             "order": order[there],
             "concepts": counts.sum(0)[there],
             "learned": (known.sum(0) / counts.sum(0))[there],
-            "step": found[1:],
-            "step_low": low[1:],
-            "step_high": high[1:],
+            **curves,
         },
     )
 
@@ -151,15 +146,24 @@ def learning_curves(
     curves = {"step": steps}
     for k in (power.sum(0) > 0).nonzero()[:, 0].tolist():
         parts = torch.cat([along[:, :, k].T, power[:, k, None]], 1)
-        found = bounds(parts, lambda means: means[:, :-1] / means[:, -1:], generator)
-        for name, curve in zip(("", "_low", "_high"), found, strict=True):
-            curves[f"order_{k + 1}{name}"] = curve
+
+        def there(weights: Tensor, name: str = f"order_{k + 1}", parts: Tensor = parts):
+            found = means(weights, parts)
+            return {name: found[:, :-1] / found[:, -1:]}
+
+        curves |= bootstrap(there, len(parts), generator=generator)
     scale = stacks.sum((-2, -1)).abs().mean(1)
     for k, strength in enumerate(_by_order(stacks.abs()).mean(1).T):
         curves[f"strength_{k + 1}"] = strength / scale
+    shares = [name for name in curves if name.startswith("order_") and name[-1].isdigit()]
+    strengths = [name for name in curves if name.startswith("strength_")]
     return Measurement(
         {"inputs": float(len(target)), "concepts": float(concepts.sum())},
         curves,
+        {
+            "concepts that are there": ("step", *shares),
+            "strength of all terms": ("step", *strengths),
+        },
     )
 
 
@@ -191,6 +195,12 @@ def _stacks(
     inputs = len(history[0].terms)
     stacks = stack[: len(history) * inputs].view(len(history), inputs, *stack.shape[1:])
     target = stacks[-1] if truth is None else stack[len(history) * inputs :]
+    if not target.any():
+        whose = "the last checkpoint" if truth is None else "the truth"
+        raise ValueError(
+            f"There is nothing to be learned: {whose} has no term on any input. Give a network "
+            "whose output depends on its input, or a truth with terms."
+        )
     return torch.tensor(steps).to(stack), stacks, target
 
 
@@ -201,7 +211,7 @@ def _by_order(
     return by_order(values.sum(-2), sizes(players).to(values.device), players)
 
 
-def _told(means: Float[Tensor, "draws parts"]) -> Float[Tensor, "draws numbers"]:
+def _told(means: Float[Tensor, "draws parts"]) -> dict[str, Tensor]:
     """The correlation, and the mean logarithm of the step of each order."""
     orders = (means.shape[1] - 6) // 2
     sums, known, moments = means.split([orders, orders, 6], 1)
@@ -211,4 +221,4 @@ def _told(means: Float[Tensor, "draws parts"]) -> Float[Tensor, "draws numbers"]
     # Of one order, or at one step, rounding alone is left of the spread.
     alike = spread <= 1e-12 * (count * orders_squared * count * late_squared)
     correlation = torch.where(alike, torch.nan, both / spread.clamp(min=0).sqrt())
-    return torch.cat([correlation[:, None], sums / known], 1)
+    return {"correlation": correlation, "step": sums / known}

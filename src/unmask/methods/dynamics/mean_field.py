@@ -57,10 +57,10 @@ class MeanField(nn.Module):
         self.names = tuple(found)
         self.prior = prior
         rho = math.log(math.expm1(deviation))
-        self.mean = nn.ParameterList(nn.Parameter(one.detach().clone()) for one in found.values())
-        self.rho = nn.ParameterList(
-            nn.Parameter(torch.full_like(one, rho)) for one in found.values()
-        )
+        # In half precision the steps of a training are too small to change a weight.
+        wide = [one.detach().to(_wide(one), copy=True) for one in found.values()]
+        self.mean = nn.ParameterList(nn.Parameter(one) for one in wide)
+        self.rho = nn.ParameterList(nn.Parameter(torch.full_like(one, rho)) for one in wide)
 
     def draw(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Weights at random, with gradients to mean and deviation."""
@@ -68,15 +68,20 @@ class MeanField(nn.Module):
         for name, mean, rho in zip(self.names, self.mean, self.rho, strict=True):
             noise = torch.randn(mean.shape, generator=generator, device=generator.device)
             drawn[name] = mean + functional.softplus(rho) * noise.to(mean)
-        return drawn
+        return self._put_in(drawn)
 
     def forward(
         self, x: Shaped[Tensor, "batch *input"], weights: Mapping[str, Tensor] | None = None
     ) -> Tensor:
         """The network's answer with these weights; without any, with the means."""
         if weights is None:
-            weights = dict(zip(self.names, self.mean, strict=True))
+            weights = self._put_in(dict(zip(self.names, self.mean, strict=True)))
         return functional_call(self.network, dict(weights), (x,))
+
+    def _put_in(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """In the types that the network computes with."""
+        own = dict(self.network.named_parameters())
+        return {name: weight.to(own[name].dtype) for name, weight in weights.items()}
 
     def divergence(self) -> Float[Tensor, ""]:
         r"""How far all weights are from the prior, in nats.
@@ -88,10 +93,9 @@ class MeanField(nn.Module):
         """
         total = torch.zeros((), dtype=torch.float32, device=self.mean[0].device)
         for mean, rho in zip(self.mean, self.rho, strict=True):
-            wide = torch.promote_types(mean.dtype, torch.float32)
-            sigma, mean = functional.softplus(rho.to(wide)), mean.to(wide)
+            sigma = functional.softplus(rho)
             nats = (sigma.square() + mean.square()) / (2 * self.prior**2) - 0.5
-            total = total.to(wide) + (nats + math.log(self.prior) - sigma.log()).sum()
+            total = total.to(mean.dtype) + (nats + math.log(self.prior) - sigma.log()).sum()
         return total
 
 
@@ -150,9 +154,13 @@ def fit_mean_field(
 
 
 def _loss(output: Tensor, labels: Tensor) -> Tensor:
-    output = output.to(torch.promote_types(output.dtype, torch.float32))
+    output = output.to(_wide(output))
     if labels.is_floating_point():
         return functional.mse_loss(output.flatten(), labels.to(output))
     if output.ndim == 1 or output.shape[1] == 1:  # one output is the log-odds of class 1
         return functional.binary_cross_entropy_with_logits(output.flatten(), labels.to(output))
     return functional.cross_entropy(output, labels)
+
+
+def _wide(values: Tensor) -> torch.dtype:
+    return torch.promote_types(values.dtype, torch.float32)

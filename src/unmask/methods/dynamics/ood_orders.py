@@ -96,6 +96,7 @@ def ood_orders(
     return Measurement(
         numbers | {name: float(value) for name, value in found.items() if value.dim() == 0},
         {"order": order} | {name: value for name, value in found.items() if value.dim()},
+        {name: ("order", name, f"other_{name}") for name in ("share", "positive", "negative")},
     )
 
 

@@ -12,7 +12,7 @@ from unmask.interactions.stacked import salient, stacked
 from unmask.lattice import by_order, sizes
 from unmask.results import Interactions, Measurement
 
-_ROOM = 2**23
+_ROOM = 2**21
 """Effects that are worked on at a time."""
 
 
@@ -52,7 +52,7 @@ def order_generalization(
     independent noise of equal size has, (sqrt 2 - 1) / (sqrt 2 + 1). Hence `ceiling`: the
     similarity of two random halves of the first set; `halves`, that of such a half and as many
     inputs of the other; and `relative`, the second over the first, which only a true difference
-    takes below 1. They are means over random splits.
+    takes below 1; NaN where the halves have nothing in common. They are means over random splits.
 
     Numbers: `inputs`, `others`, `categories`; `slope`, by which the similarity changes per order.
     Curves over `order`: `similarity`; `fall`, how much lower it is than at order 1; of each
@@ -118,6 +118,9 @@ def order_generalization(
     curves = {"order": torch.arange(1, len(known) + 1).to(first)}
     curves |= {name: value for name, value in found.items() if value.dim()}
     curves |= _ceiling(pairs, splits, generator)
+    panels: dict[str, tuple[str, ...]] = {"of halves": ("order", "ceiling", "halves")}
+    if named:
+        panels["each category"] = ("order", *(f"similarity_{name}" for name in named))
     numbers = {
         "inputs": float(sum(counts[::2])),
         "others": float(sum(counts[1::2])),
@@ -126,6 +129,7 @@ def order_generalization(
     return Measurement(
         numbers | {name: float(value) for name, value in found.items() if value.dim() == 0},
         {name: curve[known] for name, curve in curves.items()},
+        panels,
     )
 
 
@@ -143,20 +147,24 @@ def similarity(
         other_weights: of the other inputs.
         other: effects of the other inputs.
     """
-    coalitions = stack.shape[-1]
-    players = coalitions.bit_length() - 1
-    order = sizes(players).to(stack.device)
     found = []
-    some = max(1, _ROOM // (2 * coalitions))
+    some = max(1, _ROOM // (2 * stack.shape[-1]))
     for left, right in zip(weights.split(some), other_weights.split(some), strict=True):
-        one = left.to(stack) @ stack.flatten(1)
-        two = right.to(stack) @ other.flatten(1)
-        both, apart = (
-            by_order(sizes_.view(len(one), 2, coalitions).sum(1), order, players)
-            for sizes_ in (one.abs() + two.abs(), (one - two).abs())
-        )
-        found.append((both - apart) / (both + apart))
+        found.append(_alike(left.to(stack) @ stack.flatten(1), right.to(stack) @ other.flatten(1)))
     return torch.cat(found)
+
+
+def _alike(
+    one: Float[Tensor, "*sets effects"], two: Float[Tensor, "*sets effects"]
+) -> Float[Tensor, "*sets orders"]:
+    """Sim of two means of effects, ANDs and ORs in one row."""
+    players = one.shape[-1].bit_length() - 2
+    order = sizes(players).to(one.device)
+    both, apart = (
+        by_order(size.unflatten(-1, (2, -1)).sum(-2), order, players)
+        for size in (one.abs() + two.abs(), (one - two).abs())
+    )
+    return (both - apart) / (both + apart)
 
 
 def _groups(
@@ -211,19 +219,21 @@ def _ceiling(
     The errors are a jackknife: leaving out one input moves a number by what hangs on that input.
     """
     drawn = [_halves(len(mine), len(its), splits, generator) for mine, its in pairs]
-    each = torch.cat(
+    each = torch.stack(
         [_of_halves(some, mine, its) for some, (mine, its) in zip(drawn, pairs, strict=True)]
     )
     mean = each.nanmean(0)
-    ratio = mean[1] / mean[0]
+    # An order in which halves have nothing in common leaves nothing to compare with.
+    below = torch.where(mean[0] > 0, mean[0], torch.nan)
+    ratio = mean[1] / below
     variance = torch.zeros_like(each[0, :1]).expand(3, -1).clone()
     for i, (mine, its) in enumerate(pairs):
         for side, count in enumerate((len(mine), len(its))):
             without = each.expand(count, *each.shape).clone()
-            without[:, i] = _of_halves(_left_out(drawn[i], side, count), mine, its)
+            without[:, i] = _left_out(drawn[i], mine, its, side)
             both = without.nanmean(1)
             # The ratio to first order: a ceiling that one input takes to 0 must not blow it up.
-            moved = torch.cat([both, ((both[:, 1] - ratio * both[:, 0]) / mean[0])[:, None]], 1)
+            moved = torch.cat([both, ((both[:, 1] - ratio * both[:, 0]) / below)[:, None]], 1)
             variance += (moved - moved.nanmean(0)).square().nanmean(0) * (count - 1)
     found = torch.cat([mean, ratio[None]])
     return {
@@ -234,12 +244,12 @@ def _ceiling(
 
 
 def _halves(inputs: int, others: int, splits: int, generator: torch.Generator) -> Halves:
-    """Random halves, each with one place in front for what may be left out of them."""
+    """Random halves."""
     size = min(inputs // 2, others)
 
     def ranks(count: int) -> Tensor:
         chance = torch.rand(splits, count, generator=generator, device=generator.device).cpu()
-        return chance.argsort(-1).argsort(-1)[None]
+        return chance.argsort(-1).argsort(-1)
 
     mine, its = ranks(inputs), ranks(others)
     chosen = (mine < size, (mine >= size) & (mine < 2 * size), its < size)
@@ -247,22 +257,36 @@ def _halves(inputs: int, others: int, splits: int, generator: torch.Generator) -
     return one, rest, other
 
 
-def _left_out(halves: Halves, side: int, count: int) -> Halves:
-    """The same halves without the first input of one side, without the second, and so on."""
-    kept = 1 - torch.eye(count, dtype=torch.float64)[:, None]
-    mine = kept if side == 0 else torch.ones(count, 1, 1, dtype=torch.float64)
-    its = kept if side == 1 else torch.ones(count, 1, 1, dtype=torch.float64)
-    fewer = (halves[0] * mine, halves[1] * mine, halves[2] * its)
-    one, rest, other = (some / some.sum(-1, keepdim=True) for some in fewer)
-    return one, rest, other
-
-
 def _of_halves(
     halves: Halves,
     mine: Float[Tensor, "inputs kinds coalitions"],
     its: Float[Tensor, "others kinds coalitions"],
-) -> Float[Tensor, "count both orders"]:
+) -> Float[Tensor, "both orders"]:
     """The similarity of the halves, and of the one half with the other set, over all splits."""
-    one, rest, other = (some.flatten(0, 1) for some in halves)
+    one, rest, other = halves
     both = torch.stack([similarity(one, mine, rest, mine), similarity(one, mine, other, its)], 1)
-    return both.unflatten(0, halves[0].shape[:2]).nanmean(1)
+    return both.nanmean(0)
+
+
+def _left_out(
+    halves: Halves,
+    mine: Float[Tensor, "inputs kinds coalitions"],
+    its: Float[Tensor, "others kinds coalitions"],
+    side: int,
+) -> Float[Tensor, "count both orders"]:
+    """The same without the first input of one side, without the second, and so on."""
+    mine, its = mine.flatten(1), its.flatten(1)
+    means = [half.to(rows) @ rows for half, rows in zip(halves, (mine, mine, its), strict=True)]
+    rows = (mine, its)[side]
+    found = []
+    for some in torch.arange(len(rows)).split(max(1, _ROOM // means[0].numel())):
+        without = list(means)
+        for part in ((0, 1), (2,))[side]:
+            # What a mean loses with one of its inputs; of a single one nothing is left, NaN.
+            inside = (halves[part][:, some] > 0).T[..., None].to(rows)
+            size = 1 / halves[part].amax(-1)[:, None].to(rows)
+            without[part] = (means[part] * size - inside * rows[some, None]) / (size - inside)
+        one, rest, other = without
+        both = _alike(one, rest), _alike(one, other)
+        found.append(torch.stack([each.expand(len(some), *each.shape[-2:]) for each in both], 2))
+    return torch.cat(found).nanmean(1)

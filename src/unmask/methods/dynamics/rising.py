@@ -13,6 +13,8 @@ WIDTH = 3
 """Checkpoints that a window holds at least."""
 FEWEST = 5
 """Checkpoints from which noise can be told from a trend at all."""
+ENOUGH = 8
+"""Points off the line between their neighbours that tell how large noise is."""
 DRAWS = 20000
 """Courses of noise that are drawn: of one in a thousand, twenty then look stronger."""
 _DUST = 1e-9
@@ -164,8 +166,9 @@ def rising(
 class _Roughness:
     """Estimates the noise that all inputs share from how far points lie off their neighbours.
 
-    The roughest fifth of the points is left out, since a course bends sharply at the end of its
-    first phase; what that takes off noise is made good by `share`.
+    The rougher half of the points is left out, since a course bends sharply where its first phase
+    begins, where it turns and where its second phase levels off; of few points only a fifth, since
+    what is left must still tell of noise. What that takes off noise is made good by `share`.
     """
 
     off: Float[Tensor, "inner checkpoints"]
@@ -185,7 +188,7 @@ class _Roughness:
         off[inner, inner + 1] = 1.0
         off[inner, inner + 2] = part - 1
         off /= off.norm(dim=1, keepdim=True)
-        kept = len(inner) - math.ceil(0.2 * len(inner))
+        kept = max(len(inner) // 2, min(ENOUGH, len(inner) - math.ceil(0.2 * len(inner))))
         noise = _normal(2000, len(times), torch.Generator().manual_seed(0)) @ off.T
         share = float(noise.square().topk(kept, dim=1, largest=False).values.mean())
         expected = float((deviations @ off.T).square().sum(0).mean())

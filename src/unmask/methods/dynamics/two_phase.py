@@ -67,7 +67,8 @@ def two_phase(
     of training. The loss gap, test minus training, is level up to its onset g and rises from there
     (a hinge, fitted in the same way, its inputs or batches drawn anew as well). `lead` is c - g in
     log-steps. The two are `aligned` if its bounds hold zero or they are a factor of two apart at
-    most; wide bounds hold zero easily, so look at them. Without losses these numbers are NaN.
+    most; wide bounds hold zero easily, so look at them. Without losses at every checkpoint,
+    or if they are not finite, these numbers are NaN.
     Where test labels are cleaner than training labels, the gap begins below zero and falls before
     it rises: then fit it from the step `after` only.
 
@@ -207,17 +208,14 @@ def _gap(
     NaN where there are no losses.
     """
     nothing = torch.full((1,), math.nan, dtype=torch.float64)
-    train = [snapshot.train_losses for snapshot in history]
-    test = [snapshot.test_losses for snapshot in history]
-    if any(one is None for one in (*train, *test)):
+    train = _losses("training", [snapshot.train_losses for snapshot in history])
+    test = _losses("test", [snapshot.test_losses for snapshot in history])
+    if train is None or test is None:
         return nothing.expand(len(history)), nothing, nothing.expand(2)
-    sides = [
-        torch.stack([one.double().cpu() for one in side if one is not None], 1)
-        for side in (test, train)
-    ]
+    sides = (test, train)
     gap = sides[0].mean(0) - sides[1].mean(0)
     here = torch.tensor([snapshot.step >= after for snapshot in history])
-    if int(here.sum()) < 4:
+    if int(here.sum()) < 4 or not gap[here].isfinite().all():
         return gap, nothing, nothing.expand(2)
     times = torch.tensor([math.log1p(snapshot.step) for snapshot in history], dtype=torch.float64)
     variance = sum(side.var(0, correction=0) / len(side) for side in sides)
@@ -231,6 +229,23 @@ def _gap(
     drawn = (means[0] - means[1])[:, here]
     onset = hinge(times[here], gap[None, here], weights).place
     return gap, onset, hinge(times[here], drawn, weights).place
+
+
+def _losses(
+    kind: str, losses: Sequence[Float[Tensor, " losses"] | None]
+) -> Float[Tensor, "losses checkpoints"] | None:
+    """The losses of all checkpoints; None unless all have them."""
+    known = [one.double().cpu() for one in losses if one is not None]
+    if not known or len(known) < len(losses):
+        return None
+    counts = sorted({len(one) for one in known})
+    if len(counts) > 1 or counts[0] == 0:
+        raise ValueError(
+            f"The {kind} losses are followed along the training, but the snapshots hold "
+            f"{' and '.join(map(str, counts))} of them. Give as many at every checkpoint, of the "
+            "same inputs or batches, or none at all."
+        )
+    return torch.stack(known, 1)
 
 
 def _moments(name: str, place: Tensor, places: Tensor) -> dict[str, float]:

@@ -114,7 +114,9 @@ def indirect_influence(
         curves[f"quality without {name}"] = data.new_tensor(good, dtype=torch.float64)
         same = [float((classes == plain).double().mean()) for classes in at]
         curves[f"same answers without {name}"] = data.new_tensor(same, dtype=torch.float64)
-    return Measurement(found, curves)
+    without = [f"without {called[a]}" for a in audited]
+    panels = {one: ("repair", f"quality {one}", f"same answers {one}") for one in without}
+    return Measurement(found, curves, panels)
 
 
 @dataclass(frozen=True)
