@@ -280,5 +280,6 @@ def cached_rows(x: Tensor) -> int:
     """
     # A token's id is one number here, but a vector of many inside the model.
     numbers = x.numel() * (1 if x.is_floating_point() else 64)
-    rows = max(1, (2**24 if x.is_cuda else 2**18) // max(1, numbers))
-    return min(2048, max(4, 1 << rows.bit_length() - 1))
+    room, most = (2**25, 2**16) if x.is_cuda else (2**18, 2**11)
+    rows = max(1, room // max(1, numbers))
+    return min(most, max(4, 1 << rows.bit_length() - 1))

@@ -3,12 +3,14 @@
 import json
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 
-from unmask import Game
+from unmask import Game, Interactions
 from unmask.interactions import Snapshot, and_interaction
+from unmask.lattice import coalitions, sizes
 from unmask.report import build_dynamics
 from unmask.run import About, Record
 
@@ -159,3 +161,79 @@ def test_samples_with_players_of_their_own_have_no_common_terms(tmp_path):
     data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
     assert [group["title"] for group in data["groups"]] == ["one", "other"]
     assert data["groups"][1]["names"] == ["d", "e", "f"]
+
+
+def test_what_the_drawings_show_is_also_said(opened, tmp_path):
+    page = opened(written(tmp_path / "run"))
+    slider = page.locator("input[type=range]")
+    slider.fill("0")
+    assert page.inner_text(".profile h3") == "Orders at step 0"
+    said = page.get_attribute(".profile .drawing", "aria-label")
+    # a pair of 9 beside three singles, the samples differing by a few per cent
+    assert said.startswith("Orders at step 0: order 1: 24 % up, 0 % down; order 2: 76 % up")
+    slider.focus()
+    page.keyboard.press("End")
+    assert page.get_attribute("input[type=range]", "aria-valuetext") == "step 1,500"
+    assert page.inner_text(".profile h3") == "Orders at step 1,500"
+
+
+def test_on_paper_it_is_said_what_is_compared(opened, tmp_path):
+    page = opened(written(tmp_path / "run"))
+    assert not page.is_visible(".between")
+    page.select_option("select[aria-label='Compare with']", label="step 60")
+    page.emulate_media(media="print")
+    assert page.inner_text(".between") == "Of all samples, from step 60 to step 1,500."
+    assert not page.is_visible("select[aria-label='Sample']")
+
+
+def test_the_last_step_is_told_where_there_is_little_room(opened, tmp_path):
+    page = opened(written(tmp_path / "run"), width=380)
+    labels = page.locator(".course").first.locator("text[text-anchor=middle]")
+    assert labels.last.text_content() == "1,500"
+    boxes = [labels.nth(i).bounding_box() for i in range(labels.count())]
+    assert len(boxes) >= 4
+    for one, other in pairwise(boxes):
+        assert one["x"] + one["width"] <= other["x"]
+    assert boxes[-1]["x"] + boxes[-1]["width"] <= 380
+
+
+def test_terms_that_grew_are_kept_beside_those_that_shrank(tmp_path):
+    """Of a hundred terms that shrink much and a few that grow a little, both are told."""
+    names = tuple("abcdefgh")
+    record = Record.open(tmp_path / "run", About(("one",) * 60, (names,) * 60, (0,) * 60, "score"))
+    members = coalitions(8)[1:]
+    falls = torch.where(sizes(8)[1:] == 4, 10.0, 0.0)  # 70 terms
+    rises = torch.where(sizes(8)[1:] == 7, 1.0, 0.0)  # 8 terms
+    for step in range(60):
+        effects = (falls * (60 - step) + rises * step).double()
+        terms = Interactions(members, torch.zeros(255).bool(), effects, 0.0, names)
+        record.write(Snapshot(step, (terms,) * 60))
+    page = build_dynamics(tmp_path / "run", tmp_path / "page.html").read_text("utf-8")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    orders = [len(term[0]) for term in data["groups"][0]["terms"]]
+    assert orders.count(7) == 8
+    assert orders.count(4) >= 8
+    assert set(orders) == {4, 7}
+
+
+def test_losses_that_cannot_be_compared_leave_the_phases(tmp_path):
+    """As in a record of before they were checked."""
+    record = Record.open(tmp_path / "run", About(TITLES, (NAMES,) * 6, (0,) * 6, "score"))
+    for i, (step, pair) in enumerate(zip(STEPS, PAIRS, strict=True)):
+        loss = torch.ones(3 + i, dtype=torch.float64)
+        record.write(Snapshot(step, tuple(terms_at(pair, k) for k in range(6)), loss, loss))
+    page = build_dynamics(tmp_path / "run", tmp_path / "page.html").read_text("utf-8")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    assert 25 < data["phases"]["numbers"]["switch"] < 130
+    assert data["losses"]["train"]["mean"] == [1.0] * 10
+
+
+def test_where_no_phase_is_seen_it_is_said_how_sure_that_is(opened, tmp_path):
+    record = Record.open(tmp_path / "run", About(TITLES, (NAMES,) * 6, (0,) * 6, "score"))
+    for step in STEPS:  # a level course
+        record.write(Snapshot(step, tuple(terms_at(2.0, i) for i in range(6))))
+    page = opened(record)
+    assert page.inner_text("h2") == "No two phases are seen."
+    said = re.findall(r"p = ([\d.]+) if there is no (fall|rise)", page.inner_text(".lead"))
+    assert [what for _, what in said] == ["fall", "rise"]
+    assert all(float(p) > 0.05 for p, _ in said)

@@ -1,5 +1,6 @@
 """A network followed through saved checkpoints."""
 
+import json
 import os
 import shutil
 import signal
@@ -18,8 +19,9 @@ from run.tiny import rows, write_csv
 from unmask import features, log_odds, masked
 from unmask.interactions import and_or_tables
 from unmask.run import Choice, Plan, Record, Source, execute, follow, plan_text
+from unmask.run.models.open_model import open_model
 from unmask.run.plan_file import parsed
-from unmask.run.training.checkpoints import find_checkpoints
+from unmask.run.training.checkpoints import UnfitCheckpoint, find_checkpoints, opened_at
 
 NETWORK = """
 import os, time
@@ -229,6 +231,76 @@ def test_the_step_is_the_last_number_of_the_name(tmp_path, monkeypatch):
     save_file(weights_at(1), tmp_path / "v2_epoch_07.safetensors")
     found = find_checkpoints(["run2/checkpoint-500", "v2_epoch_07.safetensors"])
     assert [one.step for one in found] == [7, 500]
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("epoch=3-step=500-v1.safetensors", 500),
+        ("step500_loss_0.35.safetensors", 500),
+        ("v2_epoch_07.safetensors", 7),
+        ("checkpoint-40/model.safetensors", 40),
+        ("lenet5/step_60/weights.safetensors", 60),
+    ],
+)
+def test_the_step_follows_its_word(name, step, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    save_file(weights_at(1), tmp_path / name)
+    assert [one.step for one in find_checkpoints([name])] == [step]
+
+
+def test_the_number_of_any_folder_is_no_step(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lenet5").mkdir()
+    save_file(weights_at(1), tmp_path / "lenet5" / "last.safetensors")
+    with pytest.raises(ValueError, match="does not say its step"):
+        find_checkpoints(["lenet5/last.safetensors"])
+
+
+def test_a_pattern_names_many(plan, tmp_path):
+    for step in STEPS:
+        (tmp_path / "saved" / f"checkpoint-{step}").mkdir(parents=True)
+        save_file(weights_at(step), tmp_path / "saved" / f"checkpoint-{step}" / "model.safetensors")
+    (tmp_path / "saved" / "checkpoint-best").mkdir()  # without weights
+    many = replace(plan, checkpoints=("saved/checkpoint-*",))
+    followed = follow(many, tmp_path / "out")
+    follow(plan, tmp_path / "whole")
+    assert followed.steps == STEPS
+    both = [Record.read(tmp_path / name).history() for name in ("out", "whole")]
+    for one, other in zip(*both, strict=True):
+        assert torch.equal(one.terms[2].effects, other.terms[2].effects)
+    with pytest.raises(ValueError, match=r"There is no checkpoint at 'saved/step-\*'"):
+        find_checkpoints(["saved/step-*"])
+
+
+def test_weights_in_parts_are_read_together(plan, tmp_path):
+    folder = tmp_path / "checkpoint-1000"
+    folder.mkdir()
+    weights, where = weights_at(1000), {}
+    for part, names in enumerate((["0.weight", "0.bias"], ["2.weight", "2.bias"]), start=1):
+        file = f"model-0000{part}-of-00002.safetensors"
+        save_file({name: weights[name] for name in names}, folder / file)
+        where |= dict.fromkeys(names, file)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": where}))
+    parted = replace(plan, checkpoints=(*plan.checkpoints[:3], "checkpoint-1000"))
+    assert follow(parted, tmp_path / "out").steps == STEPS
+    follow(plan, tmp_path / "whole")
+    one, other = (Record.read(tmp_path / name).history()[3] for name in ("out", "whole"))
+    assert torch.equal(one.terms[1].effects, other.terms[1].effects)
+    with pytest.raises(ValueError, match="holds a part of the weights only"):
+        find_checkpoints([str(folder / "model-00001-of-00002.safetensors")])
+    (before,) = find_checkpoints(["checkpoint-1000"])
+    save_file({"2.weight": weights["2.weight"], "2.bias": weights["2.bias"] + 1}, folder / file)
+    (after,) = find_checkpoints(["checkpoint-1000"])
+    assert before.digest != after.digest
+    (folder / file).unlink()
+    with pytest.raises(UnfitCheckpoint, match="does not hold whole tensors"):
+        opened_at(open_model(plan.model), find_checkpoints(["checkpoint-1000"])[0])
+    index.write_text("{}")
+    with pytest.raises(UnfitCheckpoint, match="is no index of weights"):
+        opened_at(open_model(plan.model), find_checkpoints(["checkpoint-1000"])[0])
 
 
 @pytest.mark.slow

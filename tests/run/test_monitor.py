@@ -240,7 +240,7 @@ def test_bad_input_is_refused_in_words(tmp_path):
         InteractionMonitor(model, DATA[:0], LABELS[:0], PLAYERS, torch.zeros(4))
     with pytest.raises(ValueError, match=r"positions of shape \(3,\), but it has shape \(4,\)"):
         InteractionMonitor(model, DATA[:5], LABELS[:5], features(3), torch.zeros(4))
-    with pytest.raises(ValueError, match="Sample 0 has 21 players, at most 20 fit"):
+    with pytest.raises(ValueError, match="Sample 0 has 21 players, but at most 16 can be"):
         InteractionMonitor(model, torch.ones(1, 21), [0], features(21), torch.zeros(21))
     with pytest.raises(ValueError, match="names steps from 0 on, but got"):
         watch(model, schedule=())

@@ -203,14 +203,7 @@ def _places(game: Game, members: Sequence[int | str] | None) -> list[int]:
                 f"named, or number them from 0 to {n - 1}."
             )
         places.append(named[0] if isinstance(member, str) else member)
-    whole = all(isinstance(place, int) for place in places)
-    if (
-        not whole
-        or not places
-        or min(places) < 0
-        or max(places) >= n
-        or len(set(places)) < len(places)
-    ):
+    if not places or min(places) < 0 or max(places) >= n or len(set(places)) < len(places):
         raise ValueError(
             f"Members are different players, at least one, but got {list(members)}. "
             f"Number them from 0 to {n - 1}."

@@ -86,15 +86,14 @@ class _Walk:
         move = self.near - self.short
         self.last = self.z[0] - self.short[0] + move[0]
         self.pull += self.last
-        self.heard += 1
         self.z = self.z + RELAXATION * move
 
     def noise(self, at: Tensor) -> Tensor | None:
         return None if self.ratio is None else at[2]
 
     def duals(self) -> tuple[Tensor, Tensor]:
-        """What the projection takes away is, up to scale, a dual vector; and so is its mean."""
-        found = self.pull / self.heard, self.last
+        """What the projection takes away is, up to scale, a dual vector; and so is its sum."""
+        found = self.pull, self.last
         self._listen()
         return found
 
@@ -141,7 +140,7 @@ class _Walk:
         return self.exact.project(z.flatten(1, 2)).view_as(z)
 
     def _listen(self) -> None:
-        self.pull, self.last, self.heard = torch.zeros_like(self.z[0]), self.z[0], 0
+        self.pull, self.last = torch.zeros_like(self.z[0]), self.z[0]
 
 
 def _size(part: Tensor, axes: tuple[int, ...]) -> Tensor:

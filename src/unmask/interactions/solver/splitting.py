@@ -62,7 +62,7 @@ def splitting(
     shrink = THRESHOLD * least[:, None] * cost
     checks = check_points(steps)
     clipped, dual = torch.empty_like(z), torch.zeros_like(z[0])
-    origin, since = z[0].clone(), 0
+    origin = z[0].clone()
 
     for step in range(1, steps + 1):
         torch.clamp(z, -shrink, shrink, out=clipped)  # z less this is z after shrinking
@@ -70,11 +70,12 @@ def splitting(
         dual += clipped[0]
         if step in checks:
             best.offer(rows, near[1])
-            # Over these iterations z moved by the sum of what the two halves disagreed on.
-            best.offer_bound(rows, (dual + (z[0] - origin) / RELAXATION) / (step - since))
+            # Over these iterations z moved by the sum of what the two halves disagreed on. Of a
+            # dual vector only the direction counts, so that the sum does for the mean.
+            best.offer_bound(rows, dual + (z[0] - origin) / RELAXATION)
             best.offer_bound(rows, near[0] - z[0] + 2 * clipped[0])
             dual.zero_()
-            origin, since = z[0].clone(), step
+            origin = z[0].clone()
             keep = best.gap[rows] > precision
             if not keep.any():
                 return

@@ -44,25 +44,26 @@ def tolerant_splitting(
         z = torch.where(nearer(problem, start, z[1]), begin, z)
     wall = _wall(problem, scales)
     checks = check_points(steps)
-    dual, origin, since = zero, z[0], 0
+    pull = zero
 
     for step in range(1, steps + 1):
         inside = z.clamp(-wall, wall)
         short = torch.cat([z[:2] - inside[:2], inside[2:]])
         near = graph.project(2 * short - z)
-        dual = dual + inside[0]
+        last = near[0] - z[0] + 2 * inside[0]
+        pull = pull + last
         look = step in checks
         if look:
             best.offer(rows, near[1], near[2])
             best.offer(rows, short[1], short[2])
-            best.offer_bound(rows, (dual + (z[0] - origin) / RELAXATION) / (step - since))
-            best.offer_bound(rows, near[0] - z[0] + 2 * inside[0])
+            best.offer_bound(rows, pull)  # of a dual vector only the direction counts
+            best.offer_bound(rows, last)
             keep = best.gap[rows] > precision
             if not keep.any():
                 return
             if not keep.all():
                 near, z, short = near[:, keep], z[:, keep], short[:, keep]
-                dual, rows, scales = dual[keep], rows[keep], scales.rows(keep)
+                rows, scales = rows[keep], scales.rows(keep)
                 graph = Graph(problem.w[rows], scales.ratio, graph.inverse)
         z = z + RELAXATION * (near - short)
         if step in RETUNED:
@@ -70,7 +71,7 @@ def tolerant_splitting(
             graph = Graph(problem.w[rows], scales.ratio, graph.inverse)
         if look or step in RETUNED:
             wall = _wall(problem.rows(rows), scales)
-            dual, origin, since = torch.zeros_like(dual), z[0], step
+            pull = torch.zeros_like(z[0])
 
 
 @dataclass(frozen=True)

@@ -155,9 +155,9 @@ def similarity(
 
 
 def _alike(
-    one: Float[Tensor, "*sets effects"], two: Float[Tensor, "*sets effects"]
-) -> Float[Tensor, "*sets orders"]:
-    """Sim of two means of effects, ANDs and ORs in one row."""
+    one: Float[Tensor, "*sets effects"], two: Float[Tensor, "*others effects"]
+) -> Float[Tensor, "*both orders"]:
+    """Sim of two means of effects, ANDs and ORs in one row; a mean may stand for many."""
     players = one.shape[-1].bit_length() - 2
     order = sizes(players).to(one.device)
     both, apart = (

@@ -81,7 +81,9 @@ def phase_two_begun(
     if generator is not None:
         drawing(generator)  # refuses what is none
     looks = [look(curves.until(count), generator) for count in range(FEWEST, len(curves.steps) + 1)]
-    return verdict(curves, looks, least, level)
+    found = verdict(curves, looks, least, level)
+    device = history[0].terms[0].effects.device
+    return Measurement(found.numbers, {name: one.to(device) for name, one in found.curves.items()})
 
 
 @dataclass(frozen=True)

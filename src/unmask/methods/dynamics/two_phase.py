@@ -114,16 +114,18 @@ def two_phase(
     numbers |= _moments("gap_onset", onset, onsets) | _lead(course.place, places, onset, onsets)
     numbers |= {"inputs": float(len(curves.orders)), "left_out": float(curves.left_out)}
     low, high = drawn.quantile(_tails(drawn), dim=0)
+    told = {
+        "step": curves.steps,
+        "mean_order": mean,
+        "mean_order_low": low,
+        "mean_order_high": high,
+        "fitted": course.fitted[0],
+        "gap": gap,
+    }
+    device = history[0].terms[0].effects.device
     return Measurement(
         numbers,
-        {
-            "step": curves.steps,
-            "mean_order": mean,
-            "mean_order_low": low,
-            "mean_order_high": high,
-            "fitted": course.fitted[0],
-            "gap": gap,
-        },
+        {name: curve.to(device) for name, curve in told.items()},
         {"mean order": ("step", "mean_order", "fitted"), "loss gap": ("step", "gap")},
     )
 

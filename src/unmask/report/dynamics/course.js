@@ -1,7 +1,7 @@
 // The whole training from left to right: the mean order, all orders, and the losses. Steps are apart
 // as log(1 + step), as they were taken.
 
-const MARGIN = { left: 46, right: 14 };
+const MARGIN = { left: 46, right: 22 };
 
 function along(story, width) {
   const places = story.steps.map((step) => Math.log1p(step));
@@ -14,11 +14,13 @@ function along(story, width) {
 // Steps under an axis, as many as have room.
 function stepLabels(story, axis, y) {
   const labels = [];
+  const end = story.steps.length - 1;
+  const half = (i) => 4 * whole(story.steps[i]).length + 6;
   let free = -Infinity;
   story.steps.forEach((step, i) => {
-    const half = 4 * String(step).length + 8;
-    if (axis.x[i] - half < free) return;
-    free = axis.x[i] + half;
+    // The last one is always told.
+    if (i < end && (axis.x[i] - half(i) < free || axis.x[i] + half(i) > axis.x[end] - half(end))) return;
+    free = axis.x[i] + half(i);
     labels.push(label(axis.x[i], y, whole(step), { "text-anchor": "middle" }));
   });
   return labels;
@@ -26,12 +28,12 @@ function stepLabels(story, axis, y) {
 
 const path = (xs, ys) => xs.map((x, i) => (ys[i] === null ? "" : `${i && ys[i - 1] !== null ? "L" : "M"}${x.toFixed(1)} ${ys[i].toFixed(1)}`)).join("");
 
-function band(xs, low, high) {
+function band(xs, low, high, name = "") {
   const there = xs.map((_, i) => i).filter((i) => low[i] !== null && high[i] !== null);
   if (there.length < 2) return null;
   const up = there.map((i) => `${xs[i].toFixed(1)} ${high[i].toFixed(1)}`);
   const down = there.reverse().map((i) => `${xs[i].toFixed(1)} ${low[i].toFixed(1)}`);
-  return svg("path", { class: "band", d: `M${[...up, ...down].join("L")}Z` });
+  return svg("path", { class: `band ${name}`, d: `M${[...up, ...down].join("L")}Z` });
 }
 
 function scale(low, high, top, bottom) {
@@ -44,7 +46,7 @@ function ticks(low, high, count) {
   const size = 10 ** Math.floor(Math.log10(raw));
   const step = size * [1, 2, 5, 10].find((one) => one * size >= raw);
   const found = [];
-  for (let value = Math.ceil(low / step) * step; value <= high + step / 1e6; value += step) found.push(Number(value.toPrecision(10)));
+  for (let value = Math.ceil(low / step) * step; value <= high + step / 1e6; value += step) found.push(Number((Math.round(value / step) * step).toPrecision(10)));
   return found;
 }
 
@@ -114,7 +116,7 @@ function ribbon(story, state) {
 function lossDrawing(story, state) {
   const height = 150, top = 12, bottom = 120;
   const kinds = Object.entries(story.losses);
-  const all = kinds.flatMap(([, one]) => one.mean.map((value, i) => [value - one.error[i], value + one.error[i]])).flat();
+  const all = kinds.flatMap(([, one]) => one.mean.flatMap((value, i) => (value === null ? [] : [value - one.error[i], value + one.error[i]])));
   const [least, most] = [Math.min(0, ...all), Math.max(...all)];
   const y = scale(least, most, top, bottom);
   return drawing(height, `Loss on ${kinds.map(([name]) => name).join(" and ")} data at each step`, (width) => {
@@ -126,7 +128,7 @@ function lossDrawing(story, state) {
         label(MARGIN.left - 8, y(value) + 4, String(value), { "text-anchor": "end" }),
       ]).flat(),
       ...kinds.flatMap(([name, one]) => [
-        band(axis.x, one.mean.map((value, i) => y(value - one.error[i])), one.mean.map((value, i) => y(value + one.error[i]))),
+        band(axis.x, one.mean.map((value, i) => (value === null ? null : y(value - one.error[i]))), one.mean.map((value, i) => (value === null ? null : y(value + one.error[i]))), name),
         svg("path", { class: `curve ${name}`, d: path(axis.x, one.mean.map(y)) }),
       ]),
       rule(axis.x[state.at], top, axis.x[state.at], bottom, "here"),
@@ -135,15 +137,26 @@ function lossDrawing(story, state) {
   }, "course");
 }
 
+const keyOf = (name, text) => el("span", { class: "key" }, svg("svg", { width: 26, height: 8, "aria-hidden": "true" }, svg("line", { class: name, x1: 0, x2: 26, y1: 4, y2: 4 })), ` ${text}`);
+
+function courseKeys(story) {
+  const found = story.phases;
+  if (!found) return null;
+  return [
+    found.curves.fitted ? keyOf("fitted", "two lines, fitted") : null,
+    found.numbers.phase_two ? keyOf("switch", "the switch; shaded, where it may lie") : null,
+  ];
+}
+
 function coursePanel(story, state) {
   const parts = [
-    el("h4", {}, "Mean order, with its 95 % interval over samples"),
+    el("h4", {}, "Mean order, with its 95 % interval over samples ", courseKeys(story)),
     centreDrawing(story, state),
     el("h4", {}, "Share of each order"),
     ribbon(story, state),
   ];
   if (story.losses) {
-    const key = Object.keys(story.losses).map((name) => el("span", { class: "key" }, svg("svg", { width: 26, height: 8, "aria-hidden": "true" }, svg("line", { class: `curve ${name}`, x1: 0, x2: 26, y1: 4, y2: 4 })), ` ${name}`));
+    const key = Object.keys(story.losses).map((name) => keyOf(`curve ${name}`, name));
     parts.push(el("h4", {}, "Loss ", key), lossDrawing(story, state));
   }
   const drawings = parts.filter((node) => node.redraw);
@@ -171,7 +184,7 @@ function coursePanel(story, state) {
   return panel(
     "through",
     "Through training",
-    howto("Each interaction joins so many parts of the input: that is its order. Low orders are simple and generalise; high ones are complex.", "Move the slider, or press a place in a drawing, to look at that step."),
+    howto("Each interaction joins so many parts of the input: that is its order. Low orders are simple and generalise; high ones are complex.", "Steps are as far apart as their logarithms. Move the slider, or press a place in a drawing, to look at one."),
     parts,
     el("div", { class: "slider" }, slider),
     where,

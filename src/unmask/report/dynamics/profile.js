@@ -7,7 +7,7 @@ function profilePanel(story, state) {
   const lowest = Math.min(...negative.flat(), 0);
   const height = 250, top = 14, bottom = 216;
   const y = scale(lowest, highest, top, bottom);
-  const pictured = drawing(height, "Strength of each order at the chosen step", (width) => {
+  const pictured = drawing(height, "Orders at the chosen step", (width) => {
     const room = (width - MARGIN.left - MARGIN.right) / orders;
     const wide = Math.min(46, room * 0.62);
     const marks = ticks(lowest, highest, 5).flatMap((value) => [
@@ -28,14 +28,19 @@ function profilePanel(story, state) {
     return marks;
   });
   const outlined = el("span");
+  let shown = null;
   state.listen(() => {
     outlined.textContent = ` Outlined: step ${whole(story.steps[state.from])}.`;
+    const said = positive[state.at].map((up, i) => `order ${i + 1}: ${percent(up)} up, ${percent(Math.abs(negative[state.at][i]))} down`);
+    pictured.setAttribute("aria-label", `Orders at step ${whole(story.steps[state.at])}: ${said.join("; ")}`);
+    shown.querySelector("h3").textContent = `Orders at step ${whole(story.steps[state.at])}`;
     pictured.redraw();
   });
-  return panel(
+  shown = panel(
     "profile",
     "Orders at this step",
     el("p", { class: "howto" }, "Upwards the share of the strength that adds to the score, downwards the share that takes from it, by order.", outlined),
     pictured,
   );
+  return shown;
 }

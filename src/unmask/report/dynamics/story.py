@@ -8,12 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmask.interactions import Snapshot
-from unmask.interactions.orders import mean_order, order_shares, order_sums
+from unmask.interactions.orders import mean_order, order_sums
 from unmask.interactions.stacked import stacked
-from unmask.lattice import coalitions, sizes
+from unmask.lattice import coalitions
 from unmask.methods.dynamics import two_phase
-from unmask.results import Measurement
+from unmask.results import Interactions, Measurement
 from unmask.run import Record
+from unmask.run.training.losses import comparable
 
 Json = dict[str, Any]
 _GROUPS = 48
@@ -37,8 +38,6 @@ def told(record: Record) -> Json:
             f"The record in '{record.path}' holds no step that terms were found for, "
             f"{len(record.steps())} that were skipped. Look at why in its steps/*/snapshot.json."
         )
-    stacks = [stacked(snapshot.terms) for snapshot in history]
-    shares = torch.stack([order_shares(stack) for stack in stacks])  # steps inputs orders
     found, unknown = _phases(history)
     kept = [record.kept(step) for step in record.steps()]
     return {
@@ -52,16 +51,16 @@ def told(record: Record) -> Json:
         "remarks": {str(one.step): list(one.notes) for one in kept if one.notes},
         "phases": found,
         "unknown": unknown,
-        "orders": _orders(stacks, shares),
+        "orders": _orders(history),
         "losses": _losses(history),
-        "groups": _groups(record, stacks),
+        "groups": _groups(record, history),
     }
 
 
 def _phases(history: Sequence[Snapshot]) -> tuple[Json | None, str]:
     """What the detector says; or why it can say nothing."""
     try:
-        found = two_phase(history, generator=torch.Generator().manual_seed(0))
+        found = two_phase(comparable(history), generator=torch.Generator().manual_seed(0))
     except ValueError as error:
         return None, str(error)
     return {
@@ -74,27 +73,29 @@ def _told_curves(found: Measurement) -> Mapping[str, Tensor]:
     return {name: found.curves[name] for name in ("fitted",) if name in found.curves}
 
 
-def _orders(
-    stacks: Sequence[Float[Tensor, "inputs kinds coalitions"]],
-    shares: Float[Tensor, "steps inputs orders"],
-) -> Json:
-    """The profile of every step: shares of each order, positive and negative, and their errors."""
-    positive, negative, scale = [], [], []
-    for stack in stacks:
-        up, down = order_sums(stack)
+def _orders(history: Sequence[Snapshot]) -> Json:
+    """The profile of every step: shares of each order, positive and negative, and their errors.
+
+    One step is unpacked at a time: all of them would be gigabytes.
+    """
+    told: dict[str, list[Any]] = {
+        name: [] for name in ("share", "error", "positive", "negative", "scale")
+    }
+    centres = []
+    for snapshot in history:
+        up, down = order_sums(stacked(snapshot.terms))
         whole = (up - down).sum(-1, keepdim=True)
-        positive.append(_mean(up / whole))
-        negative.append(_mean(down / whole))
-        scale.append(float(whole.mean()))
-    centre = mean_order(shares)
-    return {
-        "share": [_rounded(_mean(step)) for step in shares],
-        "error": [_rounded(_WIDTH * _error(step)) for step in shares],
-        "positive": [_rounded(step) for step in positive],
-        "negative": [_rounded(step) for step in negative],
-        "scale": [_plain(value) for value in scale],
-        "centre": _rounded(_mean(centre.T)),
-        "centre_error": _rounded(_WIDTH * _error(centre.T)),
+        shares = (up - down) / whole
+        centres.append(mean_order(shares))
+        told["share"].append(_rounded(_mean(shares)))
+        told["error"].append(_rounded(_WIDTH * _error(shares)))
+        told["positive"].append(_rounded(_mean(up / whole)))
+        told["negative"].append(_rounded(_mean(down / whole)))
+        told["scale"].append(_plain(float(whole.mean())))
+    centre = torch.stack(centres, 1)  # inputs steps
+    return told | {
+        "centre": _rounded(_mean(centre)),
+        "centre_error": _rounded(_WIDTH * _error(centre)),
     }
 
 
@@ -123,23 +124,26 @@ def _losses(history: Sequence[Snapshot]) -> Json | None:
     return told or None
 
 
-def _groups(
-    record: Record, stacks: Sequence[Float[Tensor, "inputs kinds coalitions"]]
-) -> list[Json]:
+def _groups(record: Record, history: Sequence[Snapshot]) -> list[Json]:
     """The strongest terms through training: of all samples, if they share players, and of each."""
     about = record.about
     several = len(about.titles) > 1 and len(set(about.names)) == 1
     few = min(len(about.titles), _GROUPS)
-    count = max(_FEWEST, int(_NUMBERS / (len(stacks) * (few + several)) / 3))
-    through = torch.stack([stack.flatten(1) for stack in stacks], dim=1)  # inputs steps terms
-    through = through / through.abs().sum(-1, keepdim=True).clamp(min=1e-300)
+    count = max(_FEWEST, int(_NUMBERS / (len(history) * (few + several)) / 3))
     groups = []
     if several:
-        strength = through.abs().mean(0)
+        strength = torch.stack([_shares(one.terms).abs().mean(0) for one in history])
         groups.append(_group("all samples", about.names[0], strength, count, signed=False))
     for row in range(few):
-        groups.append(_group(about.titles[row], about.names[row], through[row], count, signed=True))
+        through = _shares([snapshot.terms[row] for snapshot in history])
+        groups.append(_group(about.titles[row], about.names[row], through, count, signed=True))
     return groups
+
+
+def _shares(terms: Sequence[Interactions]) -> Float[Tensor, "rows places"]:
+    """The effect of each possible term as a share of the strength of all of its row."""
+    rows = stacked(terms).flatten(1)
+    return rows / rows.abs().sum(-1, keepdim=True).clamp(min=1e-300)
 
 
 def _group(
@@ -150,24 +154,25 @@ def _group(
     *,
     signed: bool,
 ) -> Json:
-    """Terms that are among the strongest at any step, or change most between any and the last."""
+    """Terms that between any two steps grew most, and those that shrank most."""
     strength = through.abs()
-    change = (strength - strength[-1]).abs().amax(0)
-    worth = torch.maximum(strength.amax(0), change)
-    chosen = worth.topk(min(count, int((worth > 0).sum()))).indices.sort().values
+    grown = (strength - strength.cummin(0).values).amax(0)
+    shrunk = (strength.cummax(0).values - strength).amax(0)
+    if len(through) == 1:
+        grown = shrunk = strength[0]
+    half = min(-(-count // 2), len(grown))
+    best = torch.cat([one.topk(half).indices for one in (grown, shrunk)]).unique()
+    chosen = best[strength.amax(0)[best] > 0]
     lattice = through.shape[1] // 2
-    members = coalitions(len(names))
-    order = sizes(len(names))
-    terms = [
-        [members[one % lattice].nonzero()[:, 0].tolist(), int(one >= lattice)]
-        for one in chosen.tolist()
-    ]
+    members = coalitions(len(names))[chosen % lattice]
     return {
         "title": title,
         "names": list(names),
         "signed": signed,
-        "terms": terms,
-        "order": order[chosen.cpu() % lattice].tolist(),
+        "terms": [
+            [one.nonzero()[:, 0].tolist(), int(is_or)]
+            for one, is_or in zip(members, (chosen >= lattice).tolist(), strict=True)
+        ],
         "share": [(row * 10_000).round().long().tolist() for row in through[:, chosen]],
     }
 

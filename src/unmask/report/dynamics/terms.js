@@ -19,14 +19,15 @@ function spark(row, at, from) {
 function termsPanel(story, state) {
   let group = story.groups[0];
   const lists = { gained: el("ol", { class: "moves" }), lost: el("ol", { class: "moves" }) };
-  const choice = el("select", { "aria-label": "Sample", onchange: () => ((group = story.groups[Number(choice.value)]), show()) },
-    story.groups.map((one, i) => el("option", { value: i }, one.title)));
+  const choice = el("select", { "aria-label": "Sample", dir: "auto", onchange: () => ((group = story.groups[Number(choice.value)]), show()) },
+    story.groups.map((one, i) => el("option", { value: i, dir: "auto" }, one.title)));
   const other = el("select", { "aria-label": "Compare with", onchange: () => state.compare(Number(other.value)) },
     story.steps.map((step, i) => el("option", { value: i }, `step ${whole(step)}`)));
+  const between = el("p", { class: "between" });
   const named = (term) => {
     const [members, isOr] = term;
     const parts = members.map((member) => user(group.names[member], "member"));
-    return el("span", { class: "logic-text" }, parts.flatMap((node, i) => (i ? [el("span", { class: isOr ? "join or" : "join" }, isOr ? " OR " : " AND "), node] : [node])));
+    return el("span", { class: "logic-text" }, parts.flatMap((node, i) => (i ? [" ", el("span", { class: isOr ? "join or" : "join" }, isOr ? "OR" : "AND"), " ", node] : [node])));
   };
   const line = (i, change) => {
     const through = group.share.map((row) => row[i]);
@@ -49,6 +50,7 @@ function termsPanel(story, state) {
     lists.lost.replaceChildren(...lost.map((i) => line(i, change[i])));
     for (const list of Object.values(lists)) if (!list.childElementCount) list.append(el("li", { class: "empty" }, "none between these two steps"));
     other.value = String(state.from);
+    between.replaceChildren("Of ", user(group.title), `, from step ${whole(story.steps[state.from])} to step ${whole(story.steps[state.at])}.`);
   };
   state.listen(show);
   return panel(
@@ -56,6 +58,7 @@ function termsPanel(story, state) {
     "Terms gained and lost",
     howto("The share of a sample's whole strength that a term has, at the step to compare with and at the chosen one. An AND term acts when all of its parts are there, an OR term when any is.", "The small curve follows it through training."),
     el("div", { class: "choices" }, el("label", {}, "of ", choice), el("label", {}, "since ", other)),
+    between,
     el("div", { class: "two" }, el("div", {}, el("h4", {}, "Gained"), lists.gained), el("div", {}, el("h4", {}, "Lost"), lists.lost)),
   );
 }

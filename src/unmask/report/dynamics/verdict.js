@@ -8,9 +8,12 @@ function verdictOf(story) {
   const moved = `The mean order went from ${read(found.centre_at_start)} to ${read(found.centre_at_switch)}, and then to ${read(found.centre_at_end)}.`;
   if (found.phase_one && found.phase_two) return [`The second phase began at about step ${whole(found.switch)}.`, `${sure} ${moved}`];
   if (found.phase_two) return [`Interactions grow more complex from about step ${whole(found.switch)} on.`, `${sure} No first phase was seen before it. ${moved}`];
-  if (found.phase_one) return ["No second phase so far.", `Interactions became simpler, and nothing shows that they grow complex again. ${moved}`];
-  return ["No two phases are seen.", `Neither a fall nor a rise of the mean order is sure. ${moved}`];
+  if (found.phase_one) return ["No second phase so far.", `Interactions became simpler, and nothing shows that they grow complex again${chance("rise", found.p_rise)}. ${moved}`];
+  return ["No two phases are seen.", `Neither a fall of the mean order${chance("fall", found.p_fall)} nor a rise${chance("rise", found.p_rise)} is sure. ${moved}`];
 }
+
+// How often a course without one would show as much.
+const chance = (what, p) => (p === null || p === undefined ? "" : ` (p = ${p < 0.001 ? "< 0.001" : p.toFixed(p < 0.1 ? 3 : 2)} if there is no ${what})`);
 
 // A switch is no better known than checkpoints are dense.
 function neighbours(story, step) {
@@ -32,7 +35,7 @@ function findingOf(story) {
   return el(
     "header",
     { class: "finding" },
-    el("p", { class: "eyebrow" }, `${many(story.samples, "sample")}, ${many(story.players, "player")}, ${many(story.steps.length, "checkpoint")}. Read: `, user(story.score)),
+    el("p", { class: "eyebrow" }, el("span", {}, `${many(story.samples, "sample")}, ${many(story.players, "player")}, ${many(story.steps.length, "checkpoint")}. Explained: `, user(story.score))),
     el("h2", {}, title),
     el("p", { class: "lead" }, [lead, lossVerdict(story)].filter(Boolean).join(" ")),
   );

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
@@ -12,15 +13,19 @@ from unmask.interactions import Snapshot
 from unmask.methods.dynamics import two_phase
 from unmask.players import Players
 from unmask.results import Measurement
+from unmask.run.training.losses import comparable
 from unmask.run.training.progress import Progress, Seen, line
 from unmask.run.training.record import About, Record
 from unmask.run.training.samples import MakeScore, Samples
 from unmask.run.training.schedule import log_spaced
 from unmask.run.training.undisturbed import undisturbed
-from unmask.score import log_odds
+from unmask.run.training.weights import fingerprint, inside, refuse_valueless
+from unmask.score import Score, log_odds
 
 PRECISION = 1e-2
-Losses = Callable[[nn.Module], tuple[Tensor, Tensor]]
+FEWEST = 6
+"""Checkpoints in which phases can be told."""
+Losses = Callable[[nn.Module], tuple[Tensor | float, Tensor | float]]
 """From the model to losses on training data and on other data: one per sample, or per batch."""
 
 
@@ -36,16 +41,23 @@ class InteractionMonitor:
 
     Training is never disturbed: random states, the mode of each module, buffers, gradients and
     mixed precision are as before. A step at which the network gives numbers that are not finite is
-    reported and skipped. A record that cannot be written is reported too, and training goes on.
+    reported and skipped. What is wrong with a score or with `losses` raises at the first look;
+    later on an error, such as too little memory, is reported, the step skipped, and training goes
+    on. So it does where the record cannot be written; `finish` tries once more.
 
     With the same folder and the same samples a resumed training goes on with the record: steps that
-    are in it are not computed again. All that is found depends on the weights alone.
+    are in it are not computed again. All that is found depends on the weights alone. Where the
+    weights at a step that is in the record are others than they were, the record is of another
+    training: at step 0 that is refused, later on it is said.
+
+    A network that is compiled or trained by several processes is looked at as it is inside of that;
+    call `step` on the first process alone. Weights that are spread over processes cannot be read.
 
     >>> import torch
     >>> from unmask import features
     >>> data = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     >>> monitor = InteractionMonitor(
-    ...     nn.Linear(3, 2), data, [0, 1, 0, 1], features(3), torch.zeros(3), schedule=[0, 10]
+    ...     nn.Linear(3, 2), data, [0, 1, 0, 1], features(3), torch.zeros(3), schedule=[10, 90]
     ... )
     4 samples at 2 steps: 2 x 36 = 72 forward passes.
     >>> monitor.step(5), monitor.cost
@@ -60,10 +72,12 @@ class InteractionMonitor:
         baseline: what stands where a player is hidden, for all samples, or a list of one for each.
         folder: of the record; without one it is kept in memory alone.
         schedule: steps to look at; by default spaced evenly in their logarithm up to 10,000. If a
-            step is passed over, the next call counts.
+            step is passed over, the next call counts. Better: `log_spaced(last)`, of your last.
         score: makes the number that is explained, of the model and a class. For a model that does
             not return one tensor: `lambda model, y: log_odds(lambda x: model(x).logits, y)`.
-        losses: gives losses on training and on test data, to set the phases against their gap.
+        losses: gives losses on training and on test data, the same ones every time, to set the
+            phases against their gap.
+        titles: how each sample is called in the record and on its page.
         budget: forward passes that the whole schedule may cost; what exceeds it is refused.
         precision: the gap of the terms at which to stop.
         tau: the least strength of a term that counts for its order.
@@ -83,6 +97,7 @@ class InteractionMonitor:
         schedule: Iterable[int] | None = None,
         score: MakeScore = log_odds,
         losses: Losses | None = None,
+        titles: Sequence[str] | None = None,
         budget: int | None = None,
         precision: float = PRECISION,
         tau: float = 0.0,
@@ -90,8 +105,8 @@ class InteractionMonitor:
         say: Callable[[str], None] = print,
     ) -> None:
         _check(model, precision, tau, batch_size)
-        self.model = model
-        self.samples = Samples.of(x, targets, players, baseline)
+        self.model = inside(model)
+        self.samples = Samples.of(x, targets, players, baseline, titles)
         self.schedule = _schedule(log_spaced(10_000) if schedule is None else schedule)
         self._score, self._losses, self._say = score, losses, say
         self._precision, self._batch_size = precision, batch_size
@@ -99,6 +114,9 @@ class InteractionMonitor:
         self._seen: tuple[int, ...] | None = None
         self._history: list[Snapshot] = []
         self._tried: set[int] = set()
+        self._weights: dict[int, str] = {}
+        """Of steps that were recorded before, as long as none of them was compared."""
+        self._owed: list[Callable[[], object]] = []
         self._progress = Progress(tau)
         self._record: Record | None = None
         self.cost = len(self.schedule) * self.samples.passes
@@ -118,6 +136,9 @@ class InteractionMonitor:
         """
         if self._began is None:
             self._began = time.perf_counter()
+        refuse_valueless(self.model)
+        if step in self._weights:
+            self._compare(step)
         last = max(self._tried, default=-1)
         if step <= last or not any(last < planned <= step for planned in self.schedule):
             return None
@@ -125,17 +146,31 @@ class InteractionMonitor:
         try:
             with undisturbed(self.model):
                 return self._look(step, start)
+        except Exception as error:
+            if not self._history:  # so that a mistake shows at once
+                raise
+            self._skip(step, f"{type(error).__name__}: {error}".rstrip(".\n"))
+            return None
         finally:
             self._seconds += time.perf_counter() - start
 
     def finish(self) -> Measurement | None:
         """Write the table of all terms, and tell the phases; None of too short a training."""
-        if self._record is not None and self._record.steps():
-            self._kept(self._record.assemble)
+        if self._record is not None:
+            owed, self._owed = self._owed, []
+            for write in owed:
+                self._kept(write)
+            if self._record.steps():
+                self._kept(self._record.assemble)
         found = None
-        if len(self._history) >= 6:
+        if len(self._history) < FEWEST:
+            self._say(
+                f"No phases can be told: they show in {FEWEST} checkpoints or more, and there are "
+                f"{len(self._history)}."
+            )
+        else:
             try:
-                found = two_phase(self._history, tau=self._progress.tau)
+                found = two_phase(comparable(self._history), tau=self._progress.tau)
             except ValueError as error:
                 self._say(f"No phases can be told: {error}")
         self._say(f"Watching took {self._spent()}.")
@@ -154,28 +189,26 @@ class InteractionMonitor:
         return self._seconds
 
     def _look(self, step: int, start: float) -> Snapshot | None:
-        self._tried.add(step)
         tables = self.samples.tables(self.model, self._score, self._batch_size)
+        weights = fingerprint(self.model)
         broken = sum(not bool(table.isfinite().all()) for table in tables)
         if broken:
             where = f"on {broken} of {len(tables)} samples"
-            reason = f"the network gives numbers that are not finite {where}"
-            self._say(f"step {step:>6}  skipped: {reason}")
-            if self._record is not None:
-                record = self._record
-                self._kept(lambda: record.skip(step, reason))
+            self._skip(step, f"the network gives numbers that are not finite {where}", weights)
             return None
-        train, test = self._losses(self.model) if self._losses is not None else (None, None)
-        snapshot = Snapshot(
-            step, self.samples.terms(tables, self._precision), _flat(train), _flat(test)
-        )
+        train, test = self._asked()
+        snapshot = Snapshot(step, self.samples.terms(tables, self._precision), train, test)
         chosen = self.samples.predicted(self.model, self._score)
         seen = Seen(chosen, self.samples.targets, self._seen)
+        # From here on the step is done; whatever interrupts before, it is looked at again.
+        self._tried.add(step)
         self._seen = chosen
+        self._history.append(snapshot)
         if self._record is not None:
             record = self._record
-            self._kept(lambda: record.write(snapshot, seen.notes(), predicted=chosen))
-        self._history.append(snapshot)
+            self._kept(
+                lambda: record.write(snapshot, seen.notes(), source=weights, predicted=chosen)
+            )
         news = self._progress.add(snapshot)
         spent = time.perf_counter() - start
         self._say(f"{line(snapshot, seen)}  {self._spent(spent)}")
@@ -183,11 +216,58 @@ class InteractionMonitor:
             self._say(news)
         return snapshot
 
+    def _skip(self, step: int, reason: str, weights: str = "") -> None:
+        self._tried.add(step)
+        self._say(f"step {step:>6}  skipped: {reason}")
+        if self._record is not None:
+            record = self._record
+            self._kept(lambda: record.skip(step, reason, weights))
+
+    def _asked(self) -> tuple[Tensor | None, Tensor | None]:
+        """The losses, as many as at the first look."""
+        if self._losses is None:
+            return None, None
+        found = self._losses(self.model)
+        if not isinstance(found, tuple | list) or len(found) != 2:
+            raise TypeError(
+                f"`losses` gives two tensors, of training and of test data, but gave {_kind(found)}"
+                ". Return train, test."
+            )
+        train, test = (torch.as_tensor(one).detach().reshape(-1).double().cpu() for one in found)
+        for snapshot in self._history[:1]:
+            pairs = (train, snapshot.train_losses), (test, snapshot.test_losses)
+            if any(old is not None and len(new) != len(old) for new, old in pairs):
+                counts = [0 if old is None else len(old) for _, old in pairs]
+                raise ValueError(
+                    f"`losses` gave {len(train)} numbers of training and {len(test)} of test data, "
+                    f"but {counts[0]} and {counts[1]} at the first look. Compute them on the same "
+                    "data every time"
+                )
+        return train, test
+
+    def _compare(self, step: int) -> None:
+        """Whether a step that is in the record is being repeated."""
+        expected, self._weights = self._weights[step], {}
+        if fingerprint(self.model) == expected:
+            return
+        assert self._record is not None
+        where = f"'{self._record.path}' was recorded with other weights at step {step}"
+        if step == 0:
+            raise ValueError(
+                f"{where}: it is of another training, or this one began from other random "
+                "numbers. Choose another folder, or delete this one."
+            )
+        self._say(
+            f"step {step:>6}  {where}: this training does not repeat that one exactly, and what "
+            "follows is mixed with it. To keep them apart, choose another folder."
+        )
+
     def _kept(self, write: Callable[[], object]) -> None:
         """A disk that is full must not end a training."""
         try:
             write()
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            self._owed.append(write)
             self._say(f"The record could not be written: {error}")
 
     def _spent(self, now: float = 0.0) -> str:
@@ -204,10 +284,10 @@ class InteractionMonitor:
             "model": type(self.model).__name__,
         }
         return About(
-            tuple(f"sample {i + 1}" for i in range(len(self.samples.x))),
+            self.samples.titles,
             tuple(players.names for players in self.samples.players),
             self.samples.targets,
-            getattr(self._score, "__name__", type(self._score).__name__),
+            _named(self._score(self.model, self.samples.targets[0])),
             settings,
         )
 
@@ -217,6 +297,8 @@ class InteractionMonitor:
         for step in self._record.steps():
             kept = self._record.kept(step)
             self._tried.add(step)
+            if kept.source:
+                self._weights[step] = kept.source
             if kept.skipped is None:
                 self._seen = kept.predicted or self._seen
                 self._history.append(self._record.snapshot(step))
@@ -234,8 +316,15 @@ class InteractionMonitor:
             )
 
 
-def _flat(losses: Tensor | None) -> Tensor | None:
-    return None if losses is None else losses.detach().reshape(-1).double().cpu()
+def _kind(found: object) -> str:
+    count = f" of {len(found)}" if isinstance(found, tuple | list) else ""
+    return f"a {type(found).__name__}{count}"
+
+
+def _named(score: Score) -> str:
+    """A score without the class, which differs between samples."""
+    what, of, _ = score.name.partition(" of ")
+    return f"{what} of each sample's target" if of else what
 
 
 def _schedule(steps: Iterable[int]) -> tuple[int, ...]:

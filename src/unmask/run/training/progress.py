@@ -117,7 +117,7 @@ def bars(shares: Tensor) -> str:
         shares: at least 0.
 
     >>> bars(torch.tensor([0.1, 0.4, 0.2]))
-    '▂█▄'
+    '▃█▅'
     """
     top = float(shares.max())
     heights = [round(float(share) / top * (len(_BARS) - 1)) if top > 0 else 0 for share in shares]

@@ -61,7 +61,7 @@ class Kept:
         step: updates of the parameters so far.
         skipped: why nothing was found of the network then; None where something was.
         notes: what was noticed, such as predictions that changed.
-        source: a hash of the weights, where they were read from a file.
+        source: a hash of the weights, or of the file that they were read from.
         predicted: the class that the network chose for each sample, where that was asked.
     """
 

@@ -3,13 +3,15 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import index
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from unmask.game import LARGEST_TABLE, Game
+from unmask.game import Game
 from unmask.interactions import and_or_games
+from unmask.interactions.stacked import LARGEST
 from unmask.lattice import indices
 from unmask.masking import masked
 from unmask.players import Players
@@ -30,12 +32,14 @@ class Samples:
         targets: the class of each.
         players: of each.
         baselines: of each.
+        titles: how each is called.
     """
 
     x: tuple[Tensor, ...]
     targets: tuple[int, ...]
     players: tuple[Players, ...]
     baselines: tuple[Tensor, ...]
+    titles: tuple[str, ...]
 
     @classmethod
     def of(
@@ -44,32 +48,59 @@ class Samples:
         targets: Int[Tensor, " samples"] | Sequence[int],
         players: Players | Sequence[Players],
         baseline: Tensor | Sequence[Tensor],
+        titles: Sequence[str] | None = None,
     ) -> "Samples":
-        """Samples from a batch or a list, with players and baselines for all or one for each."""
+        """Samples from a batch or a list, with players and baselines for all or one for each.
+
+        Args:
+            x: a batch, or a list of inputs.
+            targets: the class of each.
+            players: of all, or a list of one for each.
+            baseline: of all, or a list of one for each.
+            titles: of each; by default its number and its class.
+        """
         inputs = tuple(one.detach().cpu().clone() for one in x)
-        classes = tuple(int(one) for one in targets)
+        classes = tuple(map(_class, targets))
         count = len(inputs)
         parts = (players,) * count if isinstance(players, Players) else tuple(players)
         hidden = (baseline,) * count if isinstance(baseline, Tensor) else tuple(baseline)
+        called = (
+            tuple(map(str, titles))
+            if titles is not None
+            else tuple(f"sample {i + 1}, class {one}" for i, one in enumerate(classes))
+        )
         found = {"targets": len(classes), "players": len(parts), "baselines": len(hidden)}
+        if titles is not None:
+            found["titles"] = len(called)
         odd = [f"{number} {what}" for what, number in found.items() if number != count]
         if count == 0 or odd:
             raise ValueError(
                 f"There are {count} samples, but {', '.join(odd) or 'one is needed at least'}. "
                 "Give a target for each, and players and a baseline for all or for each."
             )
-        for number, (one, own) in enumerate(zip(inputs, parts, strict=True)):
+        for number, (one, own, nothing) in enumerate(zip(inputs, parts, hidden, strict=True)):
             if one.shape != own.owner.shape:
                 raise ValueError(
                     f"The players of sample {number} label positions of shape "
                     f"{tuple(own.owner.shape)}, but it has shape {tuple(one.shape)}. Give samples "
                     "with the batch as first axis, and players of one of them."
                 )
-            if len(own.names) > LARGEST_TABLE:
+            if len(own.names) > LARGEST:
                 raise ValueError(
-                    f"Sample {number} has {len(own.names)} players, at most {LARGEST_TABLE} fit a "
-                    "table. Group them into fewer, larger parts; ten are usual."
+                    f"Sample {number} has {len(own.names)} players, but at most {LARGEST} can be "
+                    "followed. Group them into fewer, larger parts; ten are usual."
                 )
+            if one.shape not in (nothing.shape, nothing.shape[1:]):
+                raise ValueError(
+                    f"The baseline of sample {number} has shape {tuple(nothing.shape)}, but it has "
+                    f"shape {tuple(one.shape)}. Give one of its shape, or a set of them with one "
+                    "axis more in front."
+                )
+            for what, tensor in (("Sample", one), ("The baseline of sample", nothing)):
+                if not tensor.isfinite().all():
+                    raise ValueError(
+                        f"{what} {number} holds numbers that are not finite. Impute or drop them."
+                    )
         numbers = {len(own.names) for own in parts}
         if len(numbers) > 1:
             raise ValueError(
@@ -77,7 +108,8 @@ class Samples:
                 f"{', '.join(map(str, sorted(numbers)))}. Choose as many words or patches of each; "
                 "the others are then never hidden."
             )
-        return cls(inputs, classes, parts, tuple(one.detach().cpu() for one in hidden))
+        nothings = tuple(one.detach().cpu() for one in hidden)
+        return cls(inputs, classes, parts, nothings, called)
 
     @property
     def passes(self) -> int:
@@ -157,3 +189,13 @@ class Samples:
             else:
                 chosen.append(int(read.of(output)[0] > 0))
         return tuple(chosen)
+
+
+def _class(target: object) -> int:
+    try:
+        return index(target.item() if isinstance(target, Tensor) else target)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        raise TypeError(
+            f"The target of a sample is the number of its class, but got {target!r}. Give whole "
+            "numbers from 0 on."
+        ) from None
