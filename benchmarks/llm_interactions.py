@@ -15,13 +15,13 @@ import time
 import torch
 
 from unmask import words, zoo
+from unmask.bootstrap import bootstrap, means
 from unmask.interactions import (
     content_words,
     learned_token_embedding,
     next_word_game,
     second_order_effects,
 )
-from unmask.interactions.bootstrap import bootstrap, means
 from unmask.masking import cached_rows
 
 ROUNDS = 7

@@ -14,8 +14,8 @@ from logics import network_table, subsets
 from strategies import games, tabled
 from unmask import Game, masked, predicted
 from unmask.interactions import and_interaction, and_or, and_or_graph, and_or_graph_complexity
-from unmask.interactions.pruned import pruning
-from unmask.interactions.words import words
+from unmask.interactions.graph.pruned import pruning
+from unmask.interactions.graph.words import words
 from unmask.lattice import coalitions
 from unmask.planted import planted_game, terms_of
 from unmask.results import Interactions

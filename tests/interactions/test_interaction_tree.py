@@ -15,7 +15,7 @@ from unmask.interactions import (
     interaction_tree_nodes,
     multivariate_shapley,
 )
-from unmask.interactions.merged import AT_ONCE
+from unmask.interactions.contexts.merged import AT_ONCE
 from unmask.lattice import coalitions
 
 KIN = (interaction_tree, interaction_tree_nodes)

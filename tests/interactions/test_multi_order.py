@@ -14,7 +14,7 @@ from unmask.interactions import (
     multi_order,
     order_table,
 )
-from unmask.interactions.order_table import AT_ONCE
+from unmask.interactions.contexts.order_table import AT_ONCE
 from unmask.lattice import coalitions, sizes
 
 

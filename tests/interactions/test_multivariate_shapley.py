@@ -10,7 +10,7 @@ from merging import benefit, joint_value, partitions
 from strategies import NAMES, games, tabled, tables
 from unmask import Game
 from unmask.interactions import best_partition, multivariate_shapley
-from unmask.interactions.merged import AT_ONCE
+from unmask.interactions.contexts.merged import AT_ONCE
 from unmask.lattice import coalitions, sizes
 
 

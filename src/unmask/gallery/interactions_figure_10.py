@@ -9,8 +9,8 @@ from unmask.gallery.lines import SHADES, bars, legend, line, named, over_steps
 from unmask.gallery.plate import Finding, Plate
 from unmask.gallery.trainings import SEEDS, clean_history, course, setting
 from unmask.interactions import Snapshot
-from unmask.interactions.orders import order_shares
-from unmask.interactions.stacked import stacked
+from unmask.interactions.terms.orders import order_shares
+from unmask.interactions.terms.stacked import stacked
 from unmask.methods.dynamics import dividends, predicted_dynamics, predicted_shares
 from unmask.plot.style import sheet
 from unmask.results import Measurement

@@ -8,8 +8,8 @@ from unmask.gallery.lines import SHADES, legend, line, named
 from unmask.gallery.plate import Finding, Plate
 from unmask.gallery.trainings import SEEDS, course, mean_with_bounds
 from unmask.interactions import generalizable_tables
-from unmask.interactions.logic_values import logic_values
-from unmask.interactions.stacked import stacked
+from unmask.interactions.terms.logic_values import logic_values
+from unmask.interactions.terms.stacked import stacked
 from unmask.plot import panels
 from unmask.results import JointInteractions
 from unmask.zoo.cache import trained_once

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unmask.bootstrap import bootstrap, means
 from unmask.gallery.lines import SHADES, bars, legend, line, named, over_steps
 from unmask.gallery.plate import Finding, Plate
 from unmask.gallery.trainings import (
@@ -20,9 +21,8 @@ from unmask.gallery.trainings import (
     steps,
 )
 from unmask.interactions import Snapshot
-from unmask.interactions.bootstrap import bootstrap, means
-from unmask.interactions.orders import mean_order, order_shares
-from unmask.interactions.stacked import stacked
+from unmask.interactions.terms.orders import mean_order, order_shares
+from unmask.interactions.terms.stacked import stacked
 from unmask.methods.dynamics import ood_orders, order_generalization
 from unmask.plot import Axes, panels
 from unmask.results import Interactions, Measurement

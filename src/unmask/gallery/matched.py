@@ -11,7 +11,7 @@ from unmask import zoo
 from unmask.gallery.trainings import small
 from unmask.game import Game, tabulated
 from unmask.interactions import and_or_games
-from unmask.interactions.logic_values import fewest_terms, logic_values
+from unmask.interactions.terms.logic_values import fewest_terms, logic_values
 from unmask.masking import masked
 from unmask.results import Interactions
 from unmask.zoo.exhibit import Exhibit

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmask.bootstrap import interval, resampled
 from unmask.interactions import Snapshot
-from unmask.interactions.bootstrap import interval, resampled
-from unmask.interactions.orders import mean_order, order_shares
-from unmask.interactions.stacked import stacked
+from unmask.interactions.terms.orders import mean_order, order_shares
+from unmask.interactions.terms.stacked import stacked
 from unmask.zoo import courses
 from unmask.zoo.courses import Course, watched
 

@@ -7,8 +7,8 @@ from torch import Tensor
 from unmask.card import method
 from unmask.game import Game
 from unmask.interactions.and_or import and_or
-from unmask.interactions.pruned import Pruning, pruning
-from unmask.interactions.words import words
+from unmask.interactions.graph.pruned import Pruning, pruning
+from unmask.interactions.graph.words import words
 from unmask.results import AndOrGraph, Interactions, Measurement
 
 UNFAITHFULNESS, RATIO, FEWEST, MOST, MERGES = 0.1, 0.95, 15, 80, 5

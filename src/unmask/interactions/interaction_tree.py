@@ -10,7 +10,7 @@ from torch import Tensor
 from unmask import admission
 from unmask.card import method
 from unmask.game import LARGEST_TABLE, Game
-from unmask.interactions.merged import error, merged
+from unmask.interactions.contexts.merged import error, merged
 from unmask.results import Hierarchy, Measurement
 
 _ALIKE = 1e-9

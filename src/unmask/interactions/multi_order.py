@@ -8,10 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unmask import admission
+from unmask.bootstrap import CONFIDENCE, DRAWS, interval, resampled
 from unmask.card import method
 from unmask.game import Game
-from unmask.interactions.bootstrap import CONFIDENCE, DRAWS, interval, resampled
-from unmask.interactions.order_table import order_table
+from unmask.interactions.contexts.order_table import order_table
 from unmask.results import Measurement
 
 _ALIKE = 1e-9

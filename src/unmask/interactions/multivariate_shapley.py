@@ -9,7 +9,7 @@ from torch import Tensor
 from unmask import admission
 from unmask.card import method
 from unmask.game import LARGEST_TABLE, Game
-from unmask.interactions.merged import Merged, error, merged
+from unmask.interactions.contexts.merged import Merged, error, merged
 from unmask.lattice import coalitions
 from unmask.results import Hierarchy, Measurement
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from unmask.card import method
 from unmask.game import Game
 from unmask.interactions.and_or import and_or
-from unmask.interactions.logic_values import fewest_terms, logic_values
 from unmask.interactions.sparsity_bound import exponents, growth
+from unmask.interactions.terms.logic_values import fewest_terms, logic_values
 from unmask.lattice import MOEBIUS, by_order, sizes, transform
 from unmask.results import Interactions, Measurement
 

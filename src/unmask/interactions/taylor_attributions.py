@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unmask import admission
 from unmask.card import method
-from unmask.interactions.allocation import Handed, allocation, handed
+from unmask.interactions.taylor.allocation import Handed, allocation, handed
 from unmask.internals import admit, value_and_gradient
 from unmask.lattice import MOEBIUS, ZETA, coalitions, sizes, transform
 from unmask.masking import cached_rows, masked

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmask.admission import drawing
+from unmask.bootstrap import bootstrap
 from unmask.card import method
-from unmask.interactions.bootstrap import bootstrap
-from unmask.interactions.stacked import salient, stacked
+from unmask.interactions.terms.stacked import salient, stacked
 from unmask.results import Interactions, Measurement
 
 BLOCK = 2**22

@@ -11,7 +11,7 @@ from torch import Tensor
 from unmask.card import method
 from unmask.game import LARGEST_TABLE, Game, tabulated
 from unmask.interactions.and_or import and_or
-from unmask.interactions.logic_values import logic_values
+from unmask.interactions.terms.logic_values import logic_values
 from unmask.results import Interactions, Measurement
 
 EVERY = 64

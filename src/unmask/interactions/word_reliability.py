@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from unmask.bootstrap import bootstrap, means
 from unmask.card import method
-from unmask.interactions.bootstrap import bootstrap, means
 from unmask.lattice import by_order
 from unmask.results import Interactions, Measurement
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.interactions.logic_values import logic_values
+from unmask.interactions.terms.logic_values import logic_values
 from unmask.report.case import Case
 from unmask.report.pictures import heat, picture
 from unmask.report.regions import anchor, outline

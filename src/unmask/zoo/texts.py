@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from unmask.baselines import token
-from unmask.interactions.content_words import LINKS, distinct
+from unmask.interactions.language.content_words import LINKS, distinct
 from unmask.players import Players, words
 from unmask.score import log_odds, token_log_odds
 from unmask.views import TextView

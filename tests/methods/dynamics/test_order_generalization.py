@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import tensors
 from unmask import Interactions
 from unmask.interactions import and_or_games
-from unmask.interactions.stacked import stacked
+from unmask.interactions.terms.stacked import stacked
 from unmask.masking import masked
 from unmask.methods.dynamics import order_generalization
 from unmask.methods.dynamics.order_generalization import _halves, _left_out, similarity

@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 
 from unmask import Interactions, log_odds, masked
 from unmask.interactions import Snapshot, and_or_games
-from unmask.interactions.stacked import stacked
+from unmask.interactions.terms.stacked import stacked
 from unmask.methods.dynamics import (
     dividends,
     order_ratio,

@@ -17,7 +17,8 @@ def courses(seed, inputs=20):
 
 def common_variance(x):
     """The noise that inputs share, by loops: the half of the points (of few, four fifths, up to
-    eight) that lies nearest to the line through their neighbours, less what the inputs explain, scaled as for normal noise."""
+    eight) that lies nearest to the line through their neighbours, less what the inputs explain,
+    scaled as for normal noise."""
     t, mean = TIMES.numpy(), x.mean(0).numpy()
     deviations = (x - x.mean(0)).numpy()
     covariance = deviations.T @ deviations / (len(x) - 1) / len(x)

@@ -9,7 +9,7 @@ import torch
 
 from unmask import Game, Interactions, log_odds, masked, patches
 from unmask.interactions import and_interaction, and_or_games
-from unmask.interactions.orders import order_sums
+from unmask.interactions.terms.orders import order_sums
 from unmask.methods.dynamics import random_effects_law, random_outputs_law, spindle
 
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from unmask import admission
 from unmask.allocator import keep_freed_blocks
+from unmask.bootstrap import Bounds, bootstrap, means
 from unmask.card import method
-from unmask.interactions.bootstrap import Bounds, bootstrap, means
 from unmask.internals import plain
 from unmask.lattice import MOEBIUS, by_order, sizes, transform
 from unmask.methods.dynamics.mean_field import Labels, MeanField, fit_mean_field

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmask.interactions.orders import mean_order, order_shares
-from unmask.interactions.snapshot import Snapshot
-from unmask.interactions.stacked import salient, stacked
+from unmask.interactions.terms.orders import mean_order, order_shares
+from unmask.interactions.terms.snapshot import Snapshot
+from unmask.interactions.terms.stacked import salient, stacked
 
 
 @dataclass(frozen=True)

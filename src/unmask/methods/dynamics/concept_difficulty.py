@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unmask import admission
+from unmask.bootstrap import Bounds, bootstrap, means
 from unmask.card import method
-from unmask.interactions.bootstrap import Bounds, bootstrap, means
 from unmask.internals import admit_any, refuse_broken
 from unmask.lattice import MOEBIUS, sizes, transform
 from unmask.masking import cached_rows

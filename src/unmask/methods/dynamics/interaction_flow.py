@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmask.bootstrap import Bounds, bootstrap, means
 from unmask.card import method
-from unmask.interactions.bootstrap import Bounds, bootstrap, means
-from unmask.interactions.stacked import salient, stacked
+from unmask.interactions.terms.stacked import salient, stacked
 from unmask.lattice import by_order, sizes
 from unmask.results import Interactions, Measurement
 

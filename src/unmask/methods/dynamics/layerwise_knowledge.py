@@ -12,7 +12,7 @@ from unmask import admission
 from unmask.allocator import keep_freed_blocks
 from unmask.card import method
 from unmask.interactions import and_or_tables
-from unmask.interactions.stacked import salient, stacked
+from unmask.interactions.terms.stacked import salient, stacked
 from unmask.internals import plain, record
 from unmask.lattice import by_order, sizes
 from unmask.methods.dynamics.interaction_flow import flow

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmask.bootstrap import bootstrap, means
 from unmask.card import method
-from unmask.interactions.bootstrap import bootstrap, means
-from unmask.interactions.snapshot import Snapshot
-from unmask.interactions.stacked import salient, stacked
+from unmask.interactions.terms.snapshot import Snapshot
+from unmask.interactions.terms.stacked import salient, stacked
 from unmask.lattice import by_order, sizes
 from unmask.results import Interactions, Measurement
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unmask.admission import drawing
 from unmask.card import method
-from unmask.interactions.snapshot import Snapshot
+from unmask.interactions.terms.snapshot import Snapshot
 from unmask.methods.dynamics.bent_line import shoulders, valley
 from unmask.methods.dynamics.centre_curves import CentreCurves, centre_curves
 from unmask.methods.dynamics.rising import FEWEST, lowest, noise_of, rising

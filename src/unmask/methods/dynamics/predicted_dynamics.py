@@ -11,11 +11,11 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import rankdata
 from torch import Tensor
 
+from unmask.bootstrap import CONFIDENCE, DRAWS, means, middle, resampled, surrounded
 from unmask.card import method
-from unmask.interactions.bootstrap import CONFIDENCE, DRAWS, means, middle, resampled, surrounded
-from unmask.interactions.orders import mean_order, order_shares, total_variation
-from unmask.interactions.snapshot import Snapshot
-from unmask.interactions.stacked import stacked
+from unmask.interactions.terms.orders import mean_order, order_shares, total_variation
+from unmask.interactions.terms.snapshot import Snapshot
+from unmask.interactions.terms.stacked import stacked
 from unmask.methods.dynamics.shrunken import (
     coordinates,
     dividends,

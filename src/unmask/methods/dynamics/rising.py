@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unmask.interactions.bootstrap import resampled
+from unmask.bootstrap import resampled
 
 WIDTH = 3
 """Checkpoints that a window holds at least."""

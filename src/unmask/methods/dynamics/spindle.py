@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmask.bootstrap import CONFIDENCE, DRAWS, bootstrap, means
 from unmask.card import method
-from unmask.interactions.bootstrap import CONFIDENCE, DRAWS, bootstrap, means
-from unmask.interactions.orders import mean_order, order_sums, total_variation
-from unmask.interactions.stacked import stacked
+from unmask.interactions.terms.orders import mean_order, order_sums, total_variation
+from unmask.interactions.terms.stacked import stacked
 from unmask.results import Interactions, Measurement
 
 _BOUNDS = {"share": (0.0, 1.0)} | {

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmask.admission import drawing
+from unmask.bootstrap import DRAWS, resampled
 from unmask.card import method
-from unmask.interactions.bootstrap import DRAWS, resampled
-from unmask.interactions.snapshot import Snapshot
+from unmask.interactions.terms.snapshot import Snapshot
 from unmask.methods.dynamics.bent_line import Bent, any_bend, hinge, shoulders, straight, valley
 from unmask.methods.dynamics.centre_curves import CentreCurves, centre_curves
 from unmask.methods.dynamics.rising import FEWEST, Evidence, inverse, lowest, noise_of, rising

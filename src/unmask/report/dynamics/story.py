@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmask.interactions import Snapshot
-from unmask.interactions.orders import mean_order, order_sums
-from unmask.interactions.stacked import stacked
+from unmask.interactions.terms.orders import mean_order, order_sums
+from unmask.interactions.terms.stacked import stacked
 from unmask.lattice import coalitions
 from unmask.methods.dynamics import two_phase
 from unmask.results import Interactions, Measurement

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from unmask.interactions import Snapshot
-from unmask.interactions.orders import mean_order, order_shares
-from unmask.interactions.stacked import stacked
+from unmask.interactions.terms.orders import mean_order, order_shares
+from unmask.interactions.terms.stacked import stacked
 from unmask.methods.dynamics.centre_curves import centres_of, together
 from unmask.methods.dynamics.phase_two_begun import Look, look, verdict
 from unmask.methods.dynamics.rising import FEWEST

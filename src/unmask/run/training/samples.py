@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unmask.game import Game
 from unmask.interactions import and_or_games
-from unmask.interactions.stacked import LARGEST
+from unmask.interactions.terms.stacked import LARGEST
 from unmask.lattice import indices
 from unmask.masking import masked
 from unmask.players import Players

@@ -23,7 +23,7 @@ def options(model):
 
 def slow_effects(model, r, samples, seed):
     """Differences of differences by single passes; the sets are drawn as the library does."""
-    from unmask.interactions.learned_token_embedding import _drawn
+    from unmask.interactions.language.learned_token_embedding import _drawn
 
     generator = torch.Generator().manual_seed(seed)
     found = []

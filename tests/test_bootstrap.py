@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unmask.interactions.bootstrap import bootstrap, interval, means, middle, resampled
+from unmask.bootstrap import bootstrap, interval, means, middle, resampled
 
 
 def seeded(seed):

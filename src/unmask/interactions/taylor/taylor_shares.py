@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unmask.interactions.taylor_effects import TaylorEffects
+from unmask.interactions.taylor.taylor_effects import TaylorEffects
 from unmask.results import Attribution, Measurement
 
 Shares = Float[Tensor, "batch terms columns"]
@@ -118,7 +118,7 @@ def shared_out(
         rule: w, of `ALLOCATIONS` or one's own.
         patches: which patch each column belongs to; each is its own if not given.
 
-    >>> from unmask.interactions.taylor_effects import taylor_effects
+    >>> from unmask.interactions.taylor.taylor_effects import taylor_effects
     >>> from unmask.score import logit
     >>> product = logit(lambda x: x[:, 0] ** 2 * x[:, 1], 0)
     >>> effects = taylor_effects(

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from unmask.interactions.logic_values import logic_values
+from unmask.interactions.terms.logic_values import logic_values
 from unmask.lattice import ZETA, indices, sizes, transform
 from unmask.results import Interactions
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmask import admission
-from unmask.interactions.bootstrap import bootstrap
+from unmask.bootstrap import bootstrap
 from unmask.lattice import MOEBIUS, by_order, coalitions, sizes, transform
 from unmask.regression import least_squares
 from unmask.results import Measurement

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from strategies import NAMES, games, numbers, tabled
 from unmask import Interactions
 from unmask.interactions import and_interaction, or_interaction
-from unmask.interactions.logic_values import fewest_terms, logic_values
+from unmask.interactions.terms.logic_values import fewest_terms, logic_values
 from unmask.lattice import coalitions
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies import tensors
-from unmask.interactions.orders import mean_order, order_shares, order_sums, total_variation
+from unmask.interactions.terms.orders import mean_order, order_shares, order_sums, total_variation
 
 
 @st.composite

@@ -3,7 +3,7 @@ import torch
 
 from exhibits import exhibit
 from unmask.interactions import content_words, speaks
-from unmask.interactions.content_words import LINKS, STOP_WORDS, distinct
+from unmask.interactions.language.content_words import LINKS, STOP_WORDS, distinct
 
 
 def test_pieces_of_a_word_and_its_punctuation_go_together():

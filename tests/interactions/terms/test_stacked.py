@@ -2,7 +2,7 @@
 
 import pytest
 
-from unmask.interactions.stacked import salient, stacked
+from unmask.interactions.terms.stacked import salient, stacked
 from unmask.planted import terms_of
 
 

@@ -1,0 +1,1 @@
+"""Fewer terms, and the words that they share."""

@@ -1,0 +1,1 @@
+"""Words of prompts as players, and what stands where they are hidden."""

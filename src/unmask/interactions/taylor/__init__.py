@@ -1,0 +1,1 @@
+"""Taylor effects, and how attribution methods share them out."""

@@ -1,0 +1,1 @@
+"""The terms of many games at once."""
