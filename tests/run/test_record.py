@@ -7,7 +7,7 @@ import torch
 
 from unmask import Game
 from unmask.interactions import Snapshot, and_or
-from unmask.run import About, Record
+from unmask.run import About, Record, read_run
 
 NAMES = (("a", "b", "c"), ("d", "e", "f"))
 ABOUT = About(("one", "two"), NAMES, (0, 1), "log-odds", {"precision": 0.01})
@@ -119,6 +119,12 @@ def test_a_broken_step_is_named(tmp_path, file, content):
     (tmp_path / "run" / "steps" / "00000000" / file).write_bytes(content)
     with pytest.raises(ValueError, match=r"00000000' holds no sound part.*Delete it and repeat"):
         record.history()
+
+
+def test_what_reads_runs_says_who_reads_a_training(tmp_path):
+    Record.open(tmp_path / "run", ABOUT)
+    with pytest.raises(ValueError, match=r"the record of a training.*`unmask dynamics`"):
+        read_run(tmp_path / "run")
 
 
 def test_a_broken_beginning_is_named(tmp_path):

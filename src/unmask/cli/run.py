@@ -22,6 +22,8 @@ def run(
 ) -> None:
     """Carry out a plan. After a crash, go on where it stopped.
 
+    A plan with [bold]checkpoints[/bold] follows a network through its training.
+
     Example: [bold]unmask run plans/resnet.toml[/bold]
     """
     with told():

@@ -32,6 +32,8 @@ FORMAT = "unmask run"
 VERSION = 1
 PLAN, HEADER, INPUTS, ENTRY = "plan.toml", "run.json", "inputs", "entry"
 TERMS, ATTRIBUTIONS = "interactions.parquet", "attributions.parquet"
+TRAINING = "training.json"
+"""What the record of a training has in place of a header."""
 DRAFT = re.compile(r"\.[0-9a-f]{12}\.part")
 
 
@@ -97,6 +99,11 @@ class RunFolder:
         """The plan in the folder."""
         if not self.path.is_dir():
             raise ValueError(f"There is no run at '{self.path}'. Give the folder of a run.")
+        if (self.path / TRAINING).is_file():
+            raise ValueError(
+                f"'{self.path}' is the record of a training, which has a page of its own. "
+                "Make it with `unmask dynamics`."
+            )
         if not (self.path / PLAN).is_file():
             found = ", ".join(sorted(part.name for part in self.path.iterdir())[:6])
             raise ValueError(

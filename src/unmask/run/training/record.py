@@ -23,13 +23,13 @@ from torch import Tensor
 from unmask.interactions import Snapshot
 from unmask.lattice import indices
 from unmask.results import Interactions
-from unmask.run.folder import DRAFT, PLAN, TERMS, sweep
+from unmask.run.folder import DRAFT, PLAN, TERMS, TRAINING, sweep
 from unmask.store import written
 from unmask.store.explanations import Explanation, gathered, write_explanations
 
 FORMAT, VERSION = "unmask training", 1
 ABOUT, STEPS, WORDS, TENSORS, ROWS = (
-    *("training.json", "steps", "snapshot.json", "tensors.safetensors"),
+    *(TRAINING, "steps", "snapshot.json", "tensors.safetensors"),
     "terms.parquet",
 )
 
