@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int, Shaped
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -54,6 +52,9 @@ def fit_probe(
         labels: their classes y, of which there are two at least.
         ridge: rho; without it, weights of separable classes would grow without end.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     wide = features.double()
     mean, scale = wide.mean(0), wide.std(0, correction=0)
     scale = torch.where(scale > 1e-9 * (wide.abs().amax(0) + scale), scale, torch.inf)
