@@ -34,6 +34,12 @@ bench: $(STAMPS)/dev
 	$(BIN)/python benchmarks/shapley.py
 	$(BIN)/python benchmarks/activation_maps.py
 	$(BIN)/python benchmarks/dependence.py
+	$(BIN)/python benchmarks/generalizable.py
+	$(BIN)/python benchmarks/monitor.py
+	$(BIN)/python benchmarks/many_tables.py
+	$(BIN)/python benchmarks/orders_and_coalitions.py
+	$(BIN)/python benchmarks/llm_interactions.py
+	$(BIN)/python benchmarks/on_gpu.py
 	$(BIN)/python benchmarks/start.py
 
 docs: $(STAMPS)/docs
