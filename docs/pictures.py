@@ -6,6 +6,7 @@ python docs/pictures.py NAME ...  # these anew
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from unmask import catalogue, log_odds, loss, masked, predicted, tokens, zoo
 from unmask.plot import plot, png
 from unmask.views import ImageView, TextView, View
+from unmask.zoo import courses
+from unmask.zoo.courses import explained, finished, watched
 from unmask.zoo.training import Recipe, trained
 
 FOLDER = Path(__file__).resolve().parent / "pictures"
@@ -113,6 +116,8 @@ def always() -> dict[str, object]:
         "samples": 200,
         "generator": torch.Generator().manual_seed(0),
         "feature": 0,
+        "radius": 0.5,
+        "noise": 0.1,
     }
 
 
@@ -160,6 +165,32 @@ def table() -> Scene:
 
 
 @cache
+def prompt() -> Scene:
+    """One digit as a text of eight rows, without a batch axis."""
+    found, view = sequence()
+    x = found["x"]
+    assert isinstance(x, Tensor)
+    return {**found, "x": x[0]}, view
+
+
+@cache
+def training() -> Scene:
+    """A network that learned digits, some under wrong names, and a second one beside it."""
+    course = courses.digits()
+    history = watched(course)
+    one, two = finished(course, 0), finished(course, 1)
+    sample = course.unseen[0]
+    found = {
+        "history": tuple(replace(at, terms=at.terms[course.watched_clean]) for at in history),
+        "terms": explained(one, course.clean),
+        "other": explained(one, course.unseen),
+        "games": (sample.game(one), sample.game(two)),
+        "annotation": torch.arange(9) % 3 == 0,
+    }
+    return always() | found, None
+
+
+@cache
 def graph() -> Scene:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -175,6 +206,7 @@ SCENES: Mapping[str, Callable[[], Scene]] = {
     "batch tokens width": sequence,
     "batch tokens *width": sequence,
     "batch tokens *embedding": sequence,
+    "tokens *width": prompt,
     "nodes width": graph,
     "batch *input": image,
 }
@@ -182,6 +214,8 @@ SCENES: Mapping[str, Callable[[], Scene]] = {
 
 def scene(entry: catalogue.Entry) -> Scene:
     """The first that has what a method asks for: by the shape that it declares, else a table."""
+    if {"history", "terms", "games"} & set(entry.needs):
+        return training()
     hints = entry.call.__annotations__
     shape = getattr(hints.get("x", hints.get("data")), "dim_str", "")
     chosen = SCENES.get(shape, table)
@@ -201,8 +235,13 @@ def picture(entry: catalogue.Entry) -> Figure:
         from sklearn.datasets import load_breast_cancer
 
         options["names"] = tuple(map(str, load_breast_cancer()["feature_names"]))
-    if entry.name == "shapley_feature_importance":
+    if entry.name in ("shapley_feature_importance", "taylor_attributions"):
         options["players"] = supplies["players"]
+    if entry.name == "spindle":
+        wanted["terms"] = watched(courses.digits())[0].terms  # before anything was learned
+    if entry.name == "transferability_models":
+        course = courses.digits()
+        wanted["other"] = explained(finished(course, 1), course.clean)
     result = catalogue.fill(entry, wanted, options)
     values = getattr(result, "values", None)
     looks = {"label": LABELS[entry.name]} if entry.name in LABELS else {}
