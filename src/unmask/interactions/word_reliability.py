@@ -25,7 +25,7 @@ def word_reliability(
 
     $$
     \mathrm{reliable} = \frac{\sum_T |I(T)|\, r(T)}{\sum_T |I(T)|}, \qquad
-    r(T) = \begin{cases} [\,T \text{ has no word that must not matter}\,] & \text{AND} \\
+    r(T) = \begin{cases} 1[\,T \text{ has no word that must not matter}\,] & \text{AND} \\
     \text{share of words in } T \text{ that may matter} & \text{OR} \end{cases}
     $$
 
