@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unmask.bootstrap import interval, resampled
@@ -51,14 +51,7 @@ def clean_history(taken: Course, seed: int) -> tuple[Snapshot, ...]:
         taken: the course.
         seed: of the training.
     """
-    return tuple(
-        replace(
-            snapshot,
-            terms=snapshot.terms[taken.watched_clean],
-            train_losses=losses(snapshot)[~taken.flipped],
-        )
-        for snapshot in watched(taken, seed)
-    )
+    return _history(taken, seed, taken.watched_clean, ~taken.flipped)
 
 
 def mistaught_history(taken: Course, seed: int) -> tuple[Snapshot, ...]:
@@ -68,12 +61,14 @@ def mistaught_history(taken: Course, seed: int) -> tuple[Snapshot, ...]:
         taken: the course.
         seed: of the training.
     """
+    return _history(taken, seed, taken.watched_mistaught, taken.flipped)
+
+
+def _history(
+    taken: Course, seed: int, samples: slice, labels: Bool[Tensor, " batch"]
+) -> tuple[Snapshot, ...]:
     return tuple(
-        replace(
-            snapshot,
-            terms=snapshot.terms[taken.watched_mistaught],
-            train_losses=losses(snapshot)[taken.flipped],
-        )
+        replace(snapshot, terms=snapshot.terms[samples], train_losses=losses(snapshot)[labels])
         for snapshot in watched(taken, seed)
     )
 

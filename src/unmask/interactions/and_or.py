@@ -84,6 +84,26 @@ def and_or(
     )[0]
 
 
+def given_or_found(
+    game: Game, terms: Interactions | None
+) -> tuple[Float[Tensor, " coalitions"], Interactions]:
+    """The table of a game, and terms of it: those that are given, else the sparsest.
+
+    Args:
+        game: v.
+        terms: an explanation of v, if there is one already.
+    """
+    v = game.table().detach().double()
+    if terms is None:
+        return v, and_or(Game(game.value, game.names, lambda: v))
+    if terms.names != game.names:
+        raise ValueError(
+            f"The terms speak of the players {terms.names}, the game of {game.names}. "
+            "Give terms that were found for this game."
+        )
+    return v, terms
+
+
 def and_or_tables(
     tables: Float[Tensor, "batch coalitions"],
     names: Sequence[str],
@@ -239,6 +259,29 @@ def _admit(
             "per coalition and one name per player."
         )
     finite("The table of values", tables)
+    admit_effort(tolerance, precision, steps)
+    if start is None:
+        return
+    if len(start) != len(tables):
+        raise ValueError(
+            f"There are {len(tables)} tables but {len(start)} starts. Give one start per table."
+        )
+    for terms in start:
+        if terms.names != names:
+            raise ValueError(
+                f"The players are {names}, but the start is of {terms.names}. "
+                "Start from terms of the same players."
+            )
+
+
+def admit_effort(tolerance: float, precision: float | None, steps: int) -> None:
+    """Refuse what no solver of sparsest terms can be asked for.
+
+    Args:
+        tolerance: as in `and_or`.
+        precision: as in `and_or`.
+        steps: as in `and_or`.
+    """
     if not 0 <= tolerance < float("inf"):
         raise ValueError(
             f"tolerance is a share of |v(N) - v(empty)| of at least 0, but is {tolerance}. "
@@ -253,15 +296,3 @@ def _admit(
         raise ValueError(
             f"The solver needs at least one step, but steps is {steps}. Give a few thousand."
         )
-    if start is None:
-        return
-    if len(start) != len(tables):
-        raise ValueError(
-            f"There are {len(tables)} tables but {len(start)} starts. Give one start per table."
-        )
-    for terms in start:
-        if terms.names != names:
-            raise ValueError(
-                f"The players are {names}, but the start is of {terms.names}. "
-                "Start from terms of the same players."
-            )

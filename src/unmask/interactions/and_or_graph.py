@@ -6,7 +6,7 @@ from torch import Tensor
 
 from unmask.card import method
 from unmask.game import Game
-from unmask.interactions.and_or import and_or
+from unmask.interactions.and_or import given_or_found
 from unmask.interactions.graph.pruned import Pruning, pruning
 from unmask.interactions.graph.words import words
 from unmask.results import AndOrGraph, Interactions, Measurement
@@ -129,14 +129,7 @@ def _given(
     game: Game, terms: Interactions | None
 ) -> tuple[Float[Tensor, " coalitions"], Interactions]:
     """The table, and the terms that have an effect."""
-    v = game.table().detach().double()
-    if terms is None:
-        terms = and_or(Game(game.value, game.names, lambda: v))
-    elif terms.names != game.names:
-        raise ValueError(
-            f"The terms speak of the players {terms.names}, the game of {game.names}. "
-            "Give terms that were found for this game."
-        )
+    v, terms = given_or_found(game, terms)
     some = terms.effects != 0
     return v, Interactions(
         terms.members[some], terms.is_or[some], terms.effects[some], terms.empty, terms.names

@@ -9,7 +9,7 @@ from torch import Tensor
 from unmask.admission import finite
 from unmask.card import method
 from unmask.game import LARGEST_TABLE, Game
-from unmask.interactions.and_or import STEPS, and_or_tables
+from unmask.interactions.and_or import STEPS, admit_effort, and_or_tables
 from unmask.interactions.solver.joint_programme import JointBest, JointProgramme
 from unmask.interactions.solver.joint_settling import joint_settle
 from unmask.interactions.solver.joint_splitting import joint_splitting
@@ -308,17 +308,4 @@ def _admit(
             f"alpha is the share of its effects that each network pays for itself, but is {alpha}. "
             "Give a number from 0 to 1, such as 0.1."
         )
-    if not 0 <= tolerance < float("inf"):
-        raise ValueError(
-            f"tolerance is a share of |v(N) - v(empty)| of at least 0, but is {tolerance}. "
-            "Give 0 for exact terms, or a small number such as 0.02."
-        )
-    if precision is not None and not 0 <= precision < float("inf"):
-        raise ValueError(
-            f"precision is the gap at which to stop, at least 0, but is {precision}. "
-            "Give a small number such as 0.01, or None."
-        )
-    if steps < 1:
-        raise ValueError(
-            f"The solver needs at least one step, but steps is {steps}. Give a few thousand."
-        )
+    admit_effort(tolerance, precision, steps)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unmask.card import method
 from unmask.game import Game
-from unmask.interactions.and_or import and_or
+from unmask.interactions.and_or import given_or_found
 from unmask.interactions.sparsity_bound import exponents, growth
 from unmask.interactions.terms.logic_values import fewest_terms, logic_values
 from unmask.lattice import MOEBIUS, by_order, sizes, transform
@@ -77,14 +77,7 @@ def sparsity(
     """
     n = len(game.names)
     _check(tau, order, n)
-    v = game.table().detach().double()
-    if terms is None:
-        terms = and_or(Game(game.value, game.names, lambda: v))
-    elif terms.names != game.names:
-        raise ValueError(
-            f"The terms speak of the players {terms.names}, the game of {game.names}. "
-            "Give terms that were found for this game."
-        )
+    v, terms = given_or_found(game, terms)
     of_terms, of_dividends = _terms(terms, v, tau), _conditions(v - v[0], tau, order)
     return Measurement(
         {**of_terms.numbers, **of_dividends.numbers},
