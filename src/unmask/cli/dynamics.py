@@ -21,26 +21,8 @@ def dynamics(
     Example: [bold]unmask dynamics runs/lenet --open[/bold]
     """
     with told():
-        from unmask.cli.run import PAGE
+        from unmask.cli.pages import PAGE, page_of_training
 
         page = page_of_training(run, out or run / PAGE, title)
         if open_:
             typer.launch(str(page.resolve()))
-
-
-def page_of_training(folder: Path, page: Path, title: str | None = None) -> Path:
-    """Write the page of a training, and say where it is.
-
-    Args:
-        folder: of the record.
-        page: where to write it.
-        title: of the page.
-    """
-    from unmask.cli import say
-    from unmask.report import build_dynamics
-
-    written = build_dynamics(folder, page, title=title)
-    console = say.console()
-    console.print(f"Results: {folder}")
-    console.print(f"Page: {written.resolve()}")
-    return written

@@ -21,7 +21,7 @@ def report(
     """
     with told():
         from unmask.cli import say
-        from unmask.cli.run import PAGE, page_of
+        from unmask.cli.pages import PAGE, page_of
 
         page = page_of(run, out or run / PAGE)
         if page is None:

@@ -10,8 +10,6 @@ from unmask.cli.errors import UNEXPLAINED, told
 if TYPE_CHECKING:
     from unmask.run import Material, Opened, Outcome, Plan
 
-PAGE = "page.html"
-
 
 def run(
     plan: Annotated[Path, typer.Argument(help="A plan in TOML, or a run folder that holds one.")],
@@ -41,7 +39,7 @@ def run(
 def _followed(plan: "Plan", folder: Path, title: str) -> None:
     """Follow a network through its checkpoints, and write the page."""
     from unmask.cli import say
-    from unmask.cli.dynamics import page_of_training
+    from unmask.cli.pages import PAGE, page_of_training
     from unmask.cli.progress import progress
     from unmask.run import follow
 
@@ -86,6 +84,7 @@ def finish(outcome: "Outcome", *, show: bool = False) -> None:
         show: whether the page is opened in the browser.
     """
     from unmask.cli import say
+    from unmask.cli.pages import PAGE, page_of
     from unmask.results import Interactions
     from unmask.run import read_run
 
@@ -107,22 +106,3 @@ def finish(outcome: "Outcome", *, show: bool = False) -> None:
                 typer.launch(str(page.resolve()))
     if outcome.failures:
         raise typer.Exit(UNEXPLAINED)
-
-
-def page_of(folder: Path, page: Path) -> Path | None:
-    """The page of a run; None where its methods give no terms to show.
-
-    Args:
-        folder: of the run.
-        page: where to write it.
-    """
-    from unmask.report import build
-    from unmask.report.from_run import cases, has_terms
-    from unmask.run import read_run
-
-    found = read_run(folder)
-    if found.explained and not any(map(has_terms, found.explained)):
-        return None
-    return build(
-        cases(folder), page, title=f"What {found.plan.model} knows", notes=found.header.notes
-    )
