@@ -33,12 +33,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unmask.interactions.solver.programme import DISJOINT, SIGNED
-from unmask.lattice import sizes, transform
+from unmask.interactions.solver.programme import DISJOINT, SIGNED, Coupled
+from unmask.lattice import transform
 
 
 @dataclass(frozen=True)
-class JointProgramme:
+class JointProgramme(Coupled):
     """One such programme per input, all with the same alpha.
 
     Args:
@@ -51,34 +51,8 @@ class JointProgramme:
     alpha: float
     noise: Float[Tensor, "inputs networks"]
 
-    @property
-    def players(self) -> int:
-        return self.w.shape[-1].bit_length() - 1
-
-    @property
-    def tolerant(self) -> bool:
-        return bool((self.noise > 0).any())
-
     def rows(self, index: Tensor) -> "JointProgramme":
         return JointProgramme(self.w[index], self.alpha, self.noise[index])
-
-    def merged(
-        self, y: Float[Tensor, "inputs networks coalitions"]
-    ) -> Float[Tensor, "inputs networks coalitions"]:
-        """y without the ORs of one player or of nobody; their effect goes over to x."""
-        return y.masked_fill((sizes(self.players) >= self.players - 1).to(y.device), 0)
-
-    def and_terms(
-        self,
-        y: Float[Tensor, "inputs networks coalitions"],
-        q: Float[Tensor, "inputs networks coalitions"] | None = None,
-    ) -> Float[Tensor, "inputs networks coalitions"]:
-        """The x that goes with y and q."""
-        x = self.w + transform(y, DISJOINT)
-        if q is not None:
-            x += transform(q, SIGNED)
-        x[..., 0] = 0
-        return x
 
     def cost(
         self,

@@ -33,8 +33,42 @@ SIGNED = np.array([[1, 0], [1, -1]])
 """The Moebius transform, its odd rows negated; its own inverse."""
 
 
+class Coupled:
+    """What holds of one network's logic by itself: x = w + D y + V q.
+
+    Each table of w is one network's on one input, whatever the axes before the last.
+    """
+
+    w: Float[Tensor, "*batch coalitions"]
+    noise: Float[Tensor, "*batch"]
+
+    @property
+    def players(self) -> int:
+        return self.w.shape[-1].bit_length() - 1
+
+    @property
+    def tolerant(self) -> bool:
+        return bool((self.noise > 0).any())
+
+    def merged(self, y: Float[Tensor, "*batch coalitions"]) -> Float[Tensor, "*batch coalitions"]:
+        """y without the ORs of one player or of nobody; their effect goes over to x."""
+        return y.masked_fill(_alone(self.players, y.device), 0)
+
+    def and_terms(
+        self,
+        y: Float[Tensor, "*batch coalitions"],
+        q: Float[Tensor, "*batch coalitions"] | None = None,
+    ) -> Float[Tensor, "*batch coalitions"]:
+        """The x that goes with y and q."""
+        x = self.w + transform(y, DISJOINT)
+        if q is not None:
+            x += transform(q, SIGNED)
+        x[..., 0] = 0
+        return x
+
+
 @dataclass(frozen=True)
-class Programme:
+class Programme(Coupled):
     """One such programme per row of w, all with the same costs.
 
     Args:
@@ -50,32 +84,8 @@ class Programme:
     or_cost: Float[Tensor, " coalitions"]
     noise: Float[Tensor, " batch"]
 
-    @property
-    def players(self) -> int:
-        return self.w.shape[-1].bit_length() - 1
-
-    @property
-    def tolerant(self) -> bool:
-        return bool((self.noise > 0).any())
-
     def rows(self, index: Int[Tensor, " rows"] | slice) -> "Programme":
         return Programme(self.w[index], self.and_cost, self.or_cost, self.noise[index])
-
-    def merged(self, y: Float[Tensor, "batch coalitions"]) -> Float[Tensor, "batch coalitions"]:
-        """y without the ORs of one player or of nobody; their effect goes over to x."""
-        return y.masked_fill(_alone(self.players, y.device), 0)
-
-    def and_terms(
-        self,
-        y: Float[Tensor, "batch coalitions"],
-        q: Float[Tensor, "batch coalitions"] | None = None,
-    ) -> Float[Tensor, "batch coalitions"]:
-        """The x that goes with y and q."""
-        x = self.w + transform(y, DISJOINT)
-        if q is not None:
-            x += transform(q, SIGNED)
-        x[:, 0] = 0
-        return x
 
     def cost(
         self,
