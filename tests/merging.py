@@ -1,6 +1,6 @@
-"""What a set of players brings as one, from the definition, with plain loops."""
+"""Players together, from the definitions, with plain loops: as one, in pairs, and dividends."""
 
-from itertools import permutations
+from itertools import combinations, permutations
 
 
 def joint_value(table, together, players):
@@ -41,3 +41,35 @@ def partitions(members):
         yield [[first], *cut]
         for k in range(len(cut)):
             yield [*cut[:k], [first, *cut[k]], *cut[k + 1 :]]
+
+
+def slow_deltas(table, i, j, m):
+    """What two players do together in every context of m others."""
+    n = len(table).bit_length() - 1
+    others = [k for k in range(n) if k not in (i, j)]
+    found = []
+    for context in combinations(others, m):
+        s = sum(2**k for k in context)
+        both = table[s + 2**i + 2**j] - table[s + 2**i] - table[s + 2**j] + table[s]
+        found.append(float(both))
+    return found
+
+
+def slow_interaction(table, i, j, m):
+    """The mean of that over the contexts."""
+    deltas = slow_deltas(table, i, j, m)
+    return sum(deltas) / len(deltas)
+
+
+def slow_dividends(table, least=1):
+    """a(T) of all sets of `least` players or more, by inclusion and exclusion."""
+    n = len(table).bit_length() - 1
+    return {
+        members: sum(
+            (-1) ** (len(members) - k) * float(table[sum(2**i for i in some)])
+            for k in range(len(members) + 1)
+            for some in combinations(members, k)
+        )
+        for size in range(least, n + 1)
+        for members in combinations(range(n), size)
+    }

@@ -5,6 +5,7 @@ from itertools import combinations
 import pytest
 import torch
 
+from merging import slow_interaction
 from strategies import tabled
 from unmask import log_odds, masked, patches, predicted
 from unmask.interactions import (
@@ -14,23 +15,6 @@ from unmask.interactions import (
     near_pairs,
 )
 from unmask.lattice import sizes
-
-
-def slow_deltas(table, i, j, m):
-    """What two players do together in every context of m others."""
-    n = len(table).bit_length() - 1
-    others = [k for k in range(n) if k not in (i, j)]
-    found = []
-    for context in combinations(others, m):
-        s = sum(2**k for k in context)
-        both = table[s + 2**i + 2**j] - table[s + 2**i] - table[s + 2**j] + table[s]
-        found.append(float(both))
-    return found
-
-
-def slow_interaction(table, i, j, m):
-    deltas = slow_deltas(table, i, j, m)
-    return sum(deltas) / len(deltas)
 
 
 def random_table(n, seed):

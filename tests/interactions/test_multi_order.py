@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from merging import slow_deltas, slow_dividends, slow_interaction
 from strategies import NAMES, games, tabled, tables
 from supplies import supplies
 from unmask import Game, masked
@@ -16,23 +17,6 @@ from unmask.interactions import (
 )
 from unmask.interactions.contexts.order_table import AT_ONCE
 from unmask.lattice import coalitions, sizes
-
-
-def slow_deltas(table, i, j, m):
-    """What two players do together in every context of m others."""
-    n = len(table).bit_length() - 1
-    others = [k for k in range(n) if k not in (i, j)]
-    found = []
-    for context in combinations(others, m):
-        s = sum(2**k for k in context)
-        both = table[s + 2**i + 2**j] - table[s + 2**i] - table[s + 2**j] + table[s]
-        found.append(float(both))
-    return found
-
-
-def slow_interaction(table, i, j, m):
-    deltas = slow_deltas(table, i, j, m)
-    return sum(deltas) / len(deltas)
 
 
 def unanimity(n, members):
@@ -95,15 +79,7 @@ def test_the_summary_is_of_the_pairs(game):
 @given(tables(min_players=3, max_players=6))
 def test_interactions_are_dividends_shared_out(table):
     n = len(table).bit_length() - 1
-    dividends = {
-        members: sum(
-            (-1) ** (len(members) - k) * float(table[sum(2**i for i in some)])
-            for k in range(len(members) + 1)
-            for some in combinations(members, k)
-        )
-        for size in range(2, n + 1)
-        for members in combinations(range(n), size)
-    }
+    dividends = slow_dividends(table, 2)
     found = order_table(tabled(table))
     for row, (i, j) in enumerate(found.pairs.tolist()):
         for m in range(n - 1):

@@ -1,12 +1,11 @@
 from functools import cache
-from itertools import combinations
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merging import benefit, joint_value, partitions
+from merging import benefit, joint_value, partitions, slow_dividends
 from strategies import NAMES, games, tabled, tables
 from unmask import Game
 from unmask.interactions import best_partition, multivariate_shapley
@@ -100,15 +99,7 @@ def test_sets_and_partitions_are_those_of_the_definition(table, present, adjacen
 @given(tables(min_players=3, max_players=6), st.data())
 def test_the_closed_forms(table, data):
     n = len(table).bit_length() - 1
-    dividends = {
-        members: sum(
-            (-1) ** (len(members) - k) * float(table[sum(2**i for i in some)])
-            for k in range(len(members) + 1)
-            for some in combinations(members, k)
-        )
-        for size in range(1, n + 1)
-        for members in combinations(range(n), size)
-    }
+    dividends = slow_dividends(table)
     own = set(data.draw(st.permutations(range(n)))[: data.draw(st.integers(2, n))])
     absent = present = together = 0.0
     for members, a in dividends.items():

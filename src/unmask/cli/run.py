@@ -26,14 +26,26 @@ def run(
     """
     with told():
         from unmask.run import read_plan
+        from unmask.run.folder import PLAN
 
-        file = plan / "plan.toml" if plan.is_dir() else plan
-        folder = out or (file.parent if file.name == "plan.toml" else file.with_suffix(""))
+        file = plan / PLAN if plan.is_dir() else plan
+        folder = out or (plan if plan.is_dir() else _folder_of(file))
         wanted = read_plan(file)
         if wanted.checkpoints:
             _followed(wanted, folder, file.stem)
         else:
             finish(carry_out(wanted, folder, file.stem))
+
+
+def _folder_of(plan: Path) -> Path:
+    """The run that a plan lies in; of any other plan, a folder of its name beside it."""
+    from unmask.run.folder import HEADER, PLAN, TRAINING
+
+    if plan.name == PLAN and plan.is_file():
+        beside = {part.name for part in plan.parent.iterdir()} - {PLAN}
+        if not beside or beside & {HEADER, TRAINING}:
+            return plan.parent
+    return plan.with_suffix("")
 
 
 def _followed(plan: "Plan", folder: Path, title: str) -> None:
