@@ -136,7 +136,7 @@ class _Follower:
         """Find the terms at a checkpoint, unless they are there; 1 if that was to be done."""
         if self.listen is not None:
             title = f"step {checkpoint.step}"
-            self.listen(Step(self.done, self.checkpoints, title, "terms"))
+            self.listen(Step(float(self.done), self.checkpoints, title, "terms"))
         self.done += 1
         step = checkpoint.step
         if step in self.record.steps():
