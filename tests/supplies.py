@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from strategies import relu_network
 from unmask import constant, features, log_odds, masked, patches, tokens
 from unmask.catalogue import Entry
+from unmask.evaluation import on_trial
 from unmask.game import Game
 from unmask.interactions import Snapshot, and_or_games
-from unmask.results import Interactions
+from unmask.methods.saliency import input_x_gradient
+from unmask.results import Attribution, Interactions
 
 FEATURES = 4
 CLASSES = 3
@@ -216,6 +218,8 @@ def _together(model: nn.Module, data: Tensor, labels: Tensor, inputs: int) -> di
     of_table = relu_network([FEATURES, 8, CLASSES], seed=0, dtype=data.dtype)
     row = torch.linspace(-1, 2, FEATURES).to(data.dtype)
     games = _games()
+    table = torch.randn(inputs, FEATURES, generator=torch.Generator().manual_seed(3)).to(data.dtype)
+    tried = log_odds(of_table, 1)
     return {
         "score": score,
         "model": model,
@@ -238,4 +242,31 @@ def _together(model: nn.Module, data: Tensor, labels: Tensor, inputs: int) -> di
         "generator": torch.Generator().manual_seed(1),
         "batch_size": 5,
         "window": 3,
+        "trial": on_trial(tried, table, features(FEATURES), constant(table[0])),
+        "attribution": Attribution(table * torch.arange(1, 1 + FEATURES)),
+        "explain": input_x_gradient,
+        "region": (x != x[:1].mean()).cumsum(-1) % 3 == 1,
+        "train": _trained,
     }
+
+
+def _trained(data: Tensor, labels: Tensor, generator: torch.Generator) -> nn.Module:
+    """A small network, trained by plain descent until it knows a few rows by heart."""
+    wide = data[0].numel()
+    first = torch.randn(wide, 64, generator=generator).to(data.dtype) / wide**0.5
+    model = nn.Sequential(nn.Flatten(), nn.Linear(wide, 64), nn.ReLU(), nn.Linear(64, CLASSES))
+    model = model.to(data.dtype)
+    with torch.no_grad():
+        model[1].weight.copy_(first.T)
+        model[1].bias.zero_()
+        model[3].weight.zero_()
+        model[3].bias.zero_()
+    with torch.enable_grad():
+        optimiser = torch.optim.Adam(model.parameters(), lr=0.05)
+        for _ in range(200):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(data.detach()), labels).backward()
+            optimiser.step()
+    for parameter in model.parameters():
+        parameter.grad = None
+    return model.eval()

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 
 NAMES = {
@@ -13,20 +14,27 @@ NAMES = {
 ROOMS = ("attribution", "canonizers", "composites", "layer", "rules")
 
 
-def zennit():
-    """The rooms of zennit; what stands in for torchvision is gone again when it is imported."""
+@contextmanager
+def alone():
+    """Something that bears torchvision's name, gone again in the end."""
     before = {name: sys.modules.get(name) for name in NAMES}
     for name, classes in NAMES.items():
         sys.modules[name] = ModuleType(name)
         for one in classes:
             setattr(sys.modules[name], one, type(one, (), {}))
     try:
-        return SimpleNamespace(
-            **{room: importlib.import_module(f"zennit.{room}") for room in ROOMS}
-        )
+        yield
     finally:
         for name, module in before.items():
             if module is None:
                 del sys.modules[name]
             else:
                 sys.modules[name] = module
+
+
+def zennit():
+    """The rooms of zennit; what stands in for torchvision is gone again when it is imported."""
+    with alone():
+        return SimpleNamespace(
+            **{room: importlib.import_module(f"zennit.{room}") for room in ROOMS}
+        )

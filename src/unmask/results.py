@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from unmask.bootstrap import CONFIDENCE, bootstrap, means
+
 
 @dataclass(frozen=True)
 class Attribution:
@@ -183,6 +185,55 @@ def misdrawn(panels: Mapping[str, Sequence[str]], curves: Mapping[str, Tensor]) 
 
 
 @dataclass(frozen=True)
+class Rating:
+    """How good the explanations of some inputs are, by one metric.
+
+    Args:
+        values: of each input; NaN where the metric has no meaning for it.
+        higher_is_better: which way the metric points.
+        curve: what the values were read from, a row per input.
+        at: where the points of the curve lie.
+        evaluations: inputs that the model was run on to find this.
+    """
+
+    values: Float[Tensor, " inputs"]
+    higher_is_better: bool
+    curve: Float[Tensor, "inputs points"] | None = None
+    at: Float[Tensor, " points"] | None = None
+    evaluations: int | None = None
+
+    @property
+    def mean(self) -> float:
+        """Over the inputs for which the metric has a meaning."""
+        return float(self.values.double().nanmean())
+
+    @property
+    def undefined(self) -> int:
+        """For how many inputs the metric has no meaning."""
+        return int(self.values.isnan().sum())
+
+    def interval(
+        self, confidence: float = CONFIDENCE, *, generator: torch.Generator | None = None
+    ) -> tuple[float, float]:
+        """Between which values the mean lies, by the bootstrap over the inputs.
+
+        Args:
+            confidence: the share of the draws that the interval holds.
+            generator: source of the draws.
+        """
+        known = self.values[~self.values.isnan()].double().cpu()
+        if len(known) == 0:
+            return float("nan"), float("nan")
+        found = bootstrap(
+            lambda weights: {"mean": means(weights, known)},
+            len(known),
+            confidence=confidence,
+            generator=generator,
+        )
+        return float(found["mean_low"]), float(found["mean_high"])
+
+
+@dataclass(frozen=True)
 class Dependence:
     """How an output changes with one or two columns, over the rows of a dataset.
 
@@ -305,6 +356,7 @@ Result = (
     | Synthesis
     | Surrogate
     | Measurement
+    | Rating
     | Dependence
     | Hierarchy
     | JointInteractions

@@ -40,6 +40,20 @@ class Score:
     ) -> Float[Tensor, " batch"]:
         return self.of(self.output(x), rows)
 
+    def at(self, rows: Int[Tensor, " batch"]) -> "Score":
+        """The score of a batch that is made from inputs, to be read without saying from which.
+
+        Args:
+            rows: the input that each row of the batch was made from.
+        """
+
+        def read(output: Tensor, made_from: Tensor | None) -> Tensor:
+            chosen = rows.to(output.device)
+            return self.read(output, chosen if made_from is None else chosen[made_from])
+
+        own = None if self.targets is None else len(rows)
+        return Score(self.model, read, self.name, own)
+
     def __getattr__(self, name: str) -> NoReturn:
         """Tell whoever gives a score to a method of a game how to make one."""
         if name in ("names", "table"):
@@ -188,6 +202,26 @@ def loss(model: Callable[[Tensor], Tensor], target: Target) -> Score:
         return functional.cross_entropy(z, _classes(z, target, rows), reduction="none")
 
     return Score(model, read, "cross-entropy", _own(target))
+
+
+def correct(model: Callable[[Tensor], Tensor], target: Target) -> Score:
+    r"""Read whether the model chooses a class: 1 if it does, else 0. The mean is an accuracy.
+
+    $$
+    v(x) = [\arg\max_c z_c(x) = y]
+    $$
+
+    Args:
+        model: gives a row of logits z per input.
+        target: y, one class per input, or one for all.
+    """
+    target = _settled(target)
+
+    def read(output: Tensor, rows: Tensor | None) -> Tensor:
+        z = _two_sided(_rows_of_numbers(output))
+        return (z.argmax(1) == _classes(z, target, rows)).to(z)
+
+    return Score(model, read, f"choice of {_named(target)}", _own(target))
 
 
 def token_log_odds(

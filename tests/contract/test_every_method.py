@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from supplies import supplies
 from unmask import catalogue, features, log_odds, masked
+from unmask.evaluation import on_trial
 from unmask.interactions import Snapshot
 from unmask.results import Attribution, Interactions
 
@@ -119,7 +120,7 @@ def moved_to(device, value):
         return value.to(device)
     if isinstance(value, tuple):
         return tuple(moved_to(device, one) for one in value)
-    if isinstance(value, Interactions | Snapshot):
+    if isinstance(value, Attribution | Interactions | Snapshot):
         held = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return dataclasses.replace(value, **{k: moved_to(device, v) for k, v in held.items()})
     return value
@@ -135,6 +136,9 @@ def test_everything_stays_on_the_device_of_the_input(entry):
     row = torch.linspace(-1, 2, 4, device=device)
     network = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)).to(device).eval()
     moved["game"] = masked(log_odds(network, 1), row, features(4), torch.zeros_like(row))
+    moved["trial"] = on_trial(
+        log_odds(network, 1), torch.randn(2, 4, device=device), features(4), torch.zeros_like(row)
+    )
     moved["games"] = (moved["game"], masked(log_odds(network, 0), row, features(4), row * 0))
     wanted = {name: moved[name] for name in (*entry.needs, *ALWAYS)}
     for name, value in parts(catalogue.fill(entry, wanted)).items():

@@ -24,7 +24,8 @@ SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONTRACTS = SETTINGS["tool"]["importlinter"]["contracts"]
 ENTRIES = catalogue.methods()
 SUBJECTS = {"score", "model", "game", "games", "terms", "history"} | {
-    *("x", "data", "labels", "concept", "contrast")
+    *("x", "data", "labels", "concept", "contrast"),
+    *("trial", "attribution"),
 }
 EXTRAS: set[str] = {
     "best_partition",
@@ -33,6 +34,7 @@ EXTRAS: set[str] = {
     "interaction_tree_nodes",
     "learning_epochs",
     "learning_curves",
+    "pixel_flipping",
     "ablation",
     "ablation_cam",
     "and_or_graph_complexity",

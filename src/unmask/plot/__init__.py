@@ -16,6 +16,7 @@ from unmask.plot import (  # noqa: F401 (each teaches plot its type)
     interactions,
     joint_interactions,
     measurement,
+    rating,
     surrogate,
     synthesis,
 )

@@ -16,6 +16,7 @@ from unmask.results import (
     Hierarchy,
     Interactions,
     Measurement,
+    Rating,
     Result,
     Surrogate,
     Synthesis,
@@ -39,6 +40,7 @@ def frame(result: object) -> "pandas.DataFrame":
     - Measurement: a row per number and per point of a curve: name, point, value. For a table of
       its curves: `frame(m).dropna().pivot(index="point", columns="name", values="value")`. Which
       of them are drawn together (`panels`) is no part of the table.
+    - Rating: a row per input: input, value.
     - Dependence: a row per point: the columns by name, the average, and each row's own curve.
     - Hierarchy: a row per set: step, members (a tuple of names), score.
 
@@ -122,6 +124,12 @@ def _(result: Measurement) -> "pandas.DataFrame":
     table = pandas.DataFrame(columns).astype({"name": object, "point": "Int64"})
     table["point"] = table["point"].where(table["point"] >= 0)  # a number has no place
     return table
+
+
+@frame.register(Rating)
+def _(result: Rating) -> "pandas.DataFrame":
+    values = _array(result.values)
+    return _pandas().DataFrame({"input": np.arange(len(values)), "value": values})
 
 
 @frame.register(Dependence)

@@ -15,6 +15,7 @@ from unmask.results import (
     Interactions,
     JointInteractions,
     Measurement,
+    Rating,
     Surrogate,
     Synthesis,
     misdrawn,
@@ -41,6 +42,11 @@ _PARTS: dict[type, dict[str, tuple[str, str, bool]]] = {
         "inputs": ("real", "batch ...", True),
         "score": ("real", "batch", True),
         "trace": ("real", "batch steps", True),
+    },
+    Rating: {
+        "values": ("real", "inputs", True),
+        "curve": ("real", "inputs points", False),
+        "at": ("real", "points", False),
     },
     Dependence: {
         "points": ("real", "points columns", True),
@@ -98,6 +104,8 @@ def _of_words(kind: type, words: Mapping[str, Any]) -> str | None:
     for doubt in ("gap", "unfaithfulness"):
         if words.get(doubt) is not None and not _number(words[doubt]):
             return f"its {doubt} is not a number"
+    if kind is Rating and type(words.get("higher_is_better")) is not bool:
+        return "it does not say which way it points"
     if type(words.get("evaluations")) not in (int, type(None)):
         return "its evaluations are not a whole number"
     return None

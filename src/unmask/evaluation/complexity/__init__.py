@@ -1,0 +1,1 @@
+"""How few parts does an explanation name, and do explanations agree?"""

@@ -1,0 +1,1 @@
+"""Does an explanation point at a region that is known to matter?"""

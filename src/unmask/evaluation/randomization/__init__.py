@@ -1,0 +1,1 @@
+"""Does an explanation change when the weights, the labels or the class do?"""

@@ -1,0 +1,1 @@
+"""How far does an explanation move when the input hardly does?"""
