@@ -12,6 +12,7 @@ from torch import nn
 from strategies import networks, tensors
 from unmask import (
     Score,
+    correct,
     log_odds,
     logit,
     loss,
@@ -164,3 +165,32 @@ def test_a_score_in_place_of_a_game_is_told_how_to_become_one():
     assert not hasattr(score, "values")
     assert copy.deepcopy(score).name == score.name
     assert pickle.loads(pickle.dumps(Score(torch.relu, torch.sum))).name == "score"
+
+
+@pytest.mark.parametrize("target", [1, torch.tensor([2, 0, 1])])
+def test_a_score_at_rows_reads_what_the_rows_were_made_from(target):
+    score = logit(nn.Identity(), target)
+    z = torch.arange(12.0).view(4, 3)
+    rows = torch.tensor([2, 2, 0, 1])
+    classes = [1, 1, 1, 1] if isinstance(target, int) else [1, 1, 2, 0]
+    expected = [float(z[i, c]) for i, c in enumerate(classes)]
+    assert score.at(rows)(z).tolist() == expected
+    assert score.at(rows)(z[[3, 0]], rows=torch.tensor([3, 0])).tolist() == [
+        expected[3],
+        expected[0],
+    ]
+    assert score.at(rows).at(torch.tensor([3, 0]))(z[[3, 0]]).tolist() == [
+        expected[3],
+        expected[0],
+    ]
+    assert score.at(rows).targets == (None if isinstance(target, int) else 4)
+
+
+def test_a_choice_is_one_where_the_class_is_the_largest():
+    z = torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.0, 5.0]])
+    assert correct(nn.Identity(), torch.tensor([1, 1, 1]))(z).tolist() == [1, 0, 1]
+    assert correct(nn.Identity(), 0)(z).tolist() == [0, 1, 0]
+    one = torch.tensor([[-1.0], [2.0]])  # the log-odds of class 1
+    assert correct(nn.Identity(), torch.tensor([0, 0]))(one).tolist() == [1, 0]
+    with pytest.raises(ValueError, match="Class 2 is out of range"):
+        correct(nn.Identity(), 2)(z)
