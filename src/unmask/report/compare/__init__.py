@@ -1,0 +1,1 @@
+"""The page of explanations that were compared: which to believe, and why."""
