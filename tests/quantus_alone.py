@@ -1,4 +1,4 @@
-"""Quantus without torchvision, of which zennit, if it is there, wants the names of some networks."""
+"""Quantus without torchvision, of which zennit wants the names of some networks, if it is there."""
 
 import warnings
 from types import ModuleType

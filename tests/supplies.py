@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from strategies import relu_network
-from unmask import constant, features, log_odds, masked, patches, tokens
+from unmask import constant, features, log_odds, logit, masked, patches, tokens
 from unmask.catalogue import Entry
-from unmask.evaluation import on_trial
+from unmask.evaluation import Kind, on_trial
 from unmask.game import Game
 from unmask.interactions import Snapshot, and_or_games
 from unmask.methods.saliency import input_x_gradient
+from unmask.planted import linear_network
 from unmask.results import Attribution, Interactions
 
 FEATURES = 4
@@ -246,8 +247,18 @@ def _together(model: nn.Module, data: Tensor, labels: Tensor, inputs: int) -> di
         "attribution": Attribution(table * torch.arange(1, 1 + FEATURES)),
         "explain": input_x_gradient,
         "region": (x != x[:1].mean()).cumsum(-1) % 3 == 1,
+        "runs": [input_x_gradient, lambda score, x: Attribution(x * x.flip(-1))],
+        "rewritten": log_odds(nn.Sequential(model, nn.Identity()), target=1),
         "train": _trained,
+        "kinds": (_kind(table),),
     }
+
+
+def _kind(table: Tensor) -> Kind:
+    """A weighted sum of the columns of a table."""
+    weights = torch.arange(1, 1 + FEATURES).to(table)
+    score = logit(linear_network(weights), 0)
+    return Kind("linear", score, table, table[0] * 0, features(FEATURES), truth=weights * table)
 
 
 def _trained(data: Tensor, labels: Tensor, generator: torch.Generator) -> nn.Module:
@@ -255,7 +266,7 @@ def _trained(data: Tensor, labels: Tensor, generator: torch.Generator) -> nn.Mod
     wide = data[0].numel()
     first = torch.randn(wide, 64, generator=generator).to(data.dtype) / wide**0.5
     model = nn.Sequential(nn.Flatten(), nn.Linear(wide, 64), nn.ReLU(), nn.Linear(64, CLASSES))
-    model = model.to(data.dtype)
+    model = model.to(data)
     with torch.no_grad():
         model[1].weight.copy_(first.T)
         model[1].bias.zero_()

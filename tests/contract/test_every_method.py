@@ -206,7 +206,10 @@ def test_a_batch_of_two_is_two_batches_of_one(entry):
     wanted = {name: given[name] for name in entry.needs}
     together = catalogue.fill(entry, wanted)
     for i in range(2):
-        alone = catalogue.fill(entry, wanted | {"x": given["x"][i : i + 1]})
+        one: dict[str, object] = {"x": given["x"][i : i + 1]}
+        if "attribution" in entry.needs:
+            one["attribution"] = Attribution(given["attribution"].values[i : i + 1])
+        alone = catalogue.fill(entry, wanted | one)
         for name, value in parts(alone).items():
             whole = parts(together)[name]
             if isinstance(value, Tensor) and len(value) == 1:

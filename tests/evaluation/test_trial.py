@@ -95,6 +95,25 @@ def test_what_a_player_is_said_to_do_is_the_sum_over_its_positions():
     assert half.dtype == torch.float32
 
 
+@pytest.mark.parametrize("shape", [(2, 1, 4, 4), (2, 4, 4)])
+def test_a_map_of_one_channel_is_shared_out_among_all(shape):
+    x = torch.ones(2, 3, 4, 4)
+    trial = on_trial(
+        logit(lambda x: x.flatten(1), 0), x, patches((3, 4, 4), (2, 2)), torch.zeros(3, 4, 4)
+    )
+    values = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    own = values.view(2, 2, 2, 2, 2).sum((2, 4)).flatten(1)  # a quarter of the picture each
+    assert torch.allclose(trial.of(Attribution(values)), own, atol=1e-6)
+
+
+def test_a_number_per_token_is_shared_out_among_its_embedding():
+    x = torch.ones(2, 3, 5)
+    trial = on_trial(logit(lambda x: x.flatten(1), 0), x, tokens(3, width=5), torch.zeros(3, 5))
+    values = torch.tensor([[1.0, 2, 4], [0, 0, 3]])
+    assert torch.allclose(trial.of(Attribution(values)), values)
+    assert torch.allclose(trial.of(Attribution(values[..., None])), values)
+
+
 def test_tokens_are_removed_as_ids():
     table = torch.randn(7, 2, generator=torch.Generator().manual_seed(0))
     score = logit(lambda ids: table[ids].sum(1), 1)
@@ -158,7 +177,7 @@ def test_a_game_takes_one_row_and_nothing_else_is_a_trial():
     assert tried(game).of(Attribution(torch.tensor([[1.0, 2.0]]))).tolist() == [[1, 2]]
     with pytest.raises(ValueError, match=r"2 players, but the attribution has shape \(1, 3\)"):
         tried(game).of(Attribution(torch.zeros(1, 3)))
-    with pytest.raises(TypeError, match="needs a Trial or a Game, but got a Score|Type-check"):
+    with pytest.raises(TypeError, match=r"needs a Trial or a Game, but got a Score|Type-check"):
         tried(correct(network(), 1))
 
 

@@ -37,11 +37,15 @@ def spearman(
 
 def ranks(rows: Float[Tensor, "*batch numbers"]) -> Float[Tensor, "*batch numbers"]:
     """The places in ascending order, from 1; equal numbers share the mean of their places."""
-    rows = rows.contiguous()
-    ordered = rows.sort(-1).values
-    below = torch.searchsorted(ordered, rows)
-    upto = torch.searchsorted(ordered, rows, right=True)
-    return (below + upto + 1).double() / 2
+    ordered, order = rows.sort(-1)
+    place = torch.arange(rows.shape[-1], device=rows.device).expand_as(order)
+    new = ordered[..., 1:] != ordered[..., :-1]
+    edge = torch.ones_like(new[..., :1])
+    first = torch.where(torch.cat([edge, new], -1), place, 0).cummax(-1).values
+    last = torch.where(torch.cat([new, edge], -1), place, place.shape[-1])
+    last = last.flip(-1).cummin(-1).values.flip(-1)
+    shared = (first + last + 2).double() / 2
+    return torch.empty_like(shared).scatter_(-1, order, shared)
 
 
 def _scaled(rows: Tensor) -> Tensor:

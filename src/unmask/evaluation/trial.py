@@ -42,7 +42,8 @@ class Trial:
         """What an explanation says of each player, checked.
 
         Args:
-            attribution: shaped like the inputs, or with a column per player.
+            attribution: shaped like the inputs, or coarser (a map of one channel), or with a
+                column per player.
         """
         if not isinstance(attribution, Attribution):
             raise TypeError(
@@ -179,8 +180,31 @@ def _fills(x: Tensor, baseline: Tensor) -> list[Fill]:
     return [of(background) for background in admission.backgrounds_for(x[0], baseline)]
 
 
+def spread(values: Tensor, shape: torch.Size) -> Tensor:
+    """A coarser map in the shape of the inputs: what is said of a place is shared out evenly.
+
+    So the one number that a map has for all channels of a pixel, or for all numbers of a token's
+    embedding, counts once. What fits in no such way comes back as it is.
+
+    Args:
+        values: of a batch.
+        shape: of the inputs.
+    """
+    if values.shape == shape[:-1] and len(shape) == 3:
+        values = values.unsqueeze(-1)
+    elif values.shape == (shape[0], *shape[2:]) and len(shape) == 4:
+        values = values.unsqueeze(1)
+    fits = values.ndim == len(shape) and all(
+        own in (1, size) for own, size in zip(values.shape[1:], shape[1:], strict=True)
+    )
+    if not fits or values.shape == shape or len(values) != shape[0]:
+        return values
+    return values.expand(shape) * (values.numel() / shape.numel())
+
+
 def _totals(values: Tensor, x: Tensor, players: Players) -> Float[Tensor, "inputs players"]:
     """The sum over the positions of each player; what is never hidden does not count."""
+    values = spread(values, x.shape)
     if values.shape != x.shape:
         raise ValueError(
             f"The attribution has shape {tuple(values.shape)}, but the inputs {tuple(x.shape)} and "

@@ -20,6 +20,7 @@ from unmask.gallery.interactions_figure_9 import interactions_figure_9
 from unmask.gallery.interactions_figure_10 import interactions_figure_10
 from unmask.gallery.pages import hang
 from unmask.gallery.plate import Finding, Plate
+from unmask.gallery.sanity_checks import sanity_checks
 from unmask.gallery.survey_figure_4 import survey_figure_4
 from unmask.gallery.survey_figure_5 import survey_figure_5
 from unmask.gallery.survey_figure_6 import survey_figure_6
@@ -42,6 +43,7 @@ PLATES: Mapping[str, Callable[..., Plate]] = {
         interactions_figure_8,
         interactions_figure_9,
         interactions_figure_10,
+        sanity_checks,
     )
 }
 """Every plate by name, in the order in which they hang."""

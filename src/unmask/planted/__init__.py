@@ -5,6 +5,7 @@ or follows from a formula that stands in the docstring.
 """
 
 from unmask.planted.concepts import PlantedConcepts, one_of_each, planted_concepts
+from unmask.planted.family import PlantedNetwork, planted_networks
 from unmask.planted.games import majority_terms, parity_terms, planted_game, planted_terms, terms_of
 from unmask.planted.graphs import PlantedGraph, house_graph
 from unmask.planted.networks import (
@@ -15,10 +16,13 @@ from unmask.planted.networks import (
     relu_network,
 )
 from unmask.planted.polynomials import Polynomial, polynomial_terms, recentred, taylor_terms
+from unmask.planted.shortcuts import PlantedShortcut, planted_shortcut
 
 __all__ = [
     "PlantedConcepts",
     "PlantedGraph",
+    "PlantedNetwork",
+    "PlantedShortcut",
     "Polynomial",
     "and_or_network",
     "house_graph",
@@ -30,6 +34,8 @@ __all__ = [
     "parity_terms",
     "planted_concepts",
     "planted_game",
+    "planted_networks",
+    "planted_shortcut",
     "planted_terms",
     "polynomial_terms",
     "recentred",

@@ -1,7 +1,9 @@
 """Pixel flipping: the score as the parts said to matter most are removed, one after the other."""
 
+from collections.abc import Callable, Sequence
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unmask.card import method
@@ -52,7 +54,7 @@ def pixel_flipping(
     values = trial.of(attribution)
     removed = removals(values.shape[1], steps)
     place = places(values.abs() if absolute else values, ascending)
-    curve = trial.ask(lambda rows, k: place[rows] >= removed.to(k.device)[k, None], len(removed))
+    curve = without(trial, place, removed)
     aopc = (curve[:, :1] - curve).mean(1)
     undefined = constant(values.abs() if absolute else values)
     return Rating(
@@ -73,7 +75,9 @@ def places(
         values: of the players.
         ascending: whether the least relevant go first.
     """
-    return values.argsort(dim=1, descending=not ascending, stable=True).argsort(1)
+    order = values.argsort(dim=1, descending=not ascending, stable=True)
+    counted = torch.arange(values.shape[1], device=values.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, counted)
 
 
 def removals(players: int, steps: int | None) -> Int[Tensor, " points"]:
@@ -90,3 +94,56 @@ def removals(players: int, steps: int | None) -> Int[Tensor, " points"]:
         )
     count = players if steps is None else steps
     return torch.arange(count + 1) * players // count
+
+
+def portions(players: int, shares: Sequence[float]) -> Int[Tensor, " shares"]:
+    """How many players are nearest to each share of them, and one at least.
+
+    Args:
+        players: how many there are.
+        shares: above 0, and 1 at most.
+    """
+    if not shares or not all(0 < share <= 1 for share in shares):
+        raise ValueError(
+            f"Shares of the players lie above 0 and are 1 at most, but got {tuple(shares)}. "
+            "Give some, such as (0.1, 0.5)."
+        )
+    wanted = torch.tensor([float(share) for share in shares], dtype=torch.float64)
+    return (wanted * players).round().long().clamp_min(1)
+
+
+def without(
+    trial: Trial, place: Int[Tensor, "inputs players"], counts: Int[Tensor, " points"]
+) -> Float[Tensor, "inputs points"]:
+    """The scores when as many players as that are removed.
+
+    Args:
+        trial: the inputs.
+        place: when each player is removed, counted from 0.
+        counts: how many of them are.
+    """
+    return _at_counts(trial, counts, lambda rows, count: place[rows] >= count)
+
+
+def only(
+    trial: Trial, place: Int[Tensor, "inputs players"], counts: Int[Tensor, " points"]
+) -> Float[Tensor, "inputs points"]:
+    """The scores when no more players than that are left.
+
+    Args:
+        trial: the inputs.
+        place: when each player is put in, counted from 0.
+        counts: how many of them are.
+    """
+    return _at_counts(trial, counts, lambda rows, count: place[rows] < count)
+
+
+def _at_counts(
+    trial: Trial,
+    counts: Int[Tensor, " points"],
+    left: Callable[[Tensor, Tensor], Bool[Tensor, "batch players"]],
+) -> Float[Tensor, "inputs points"]:
+    # Of few players several shares are the same number, and the model is asked once.
+    distinct, where = counts.unique(return_inverse=True)
+    curve = trial.ask(lambda rows, k: left(rows, distinct.to(k.device)[k, None]), len(distinct))
+    return curve[:, where.to(curve.device)]

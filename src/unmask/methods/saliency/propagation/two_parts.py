@@ -41,7 +41,8 @@ def part_of_group(
         with Replaced(kinds):
             values = score(start, rows)
             found = parts.of(values)
-    if found is None:
+    # What comes back from NumPy has no part, though a question such as .to(x) may lend it one.
+    if found is None or not values.requires_grad:
         raise ValueError(
             f"The {score.name} does not depend on x by any operation of torch. "
             "Look for detach(), argmax or NumPy in the model, or use a method of a game."

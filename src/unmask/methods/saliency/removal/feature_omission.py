@@ -295,6 +295,11 @@ def _check(
     players: Players | None,
     bins: int | None,
 ) -> None:
+    if not x.is_floating_point():
+        raise TypeError(
+            f"The values of a column are averaged into bins, but x holds {x.dtype}, such as token "
+            "ids. Explain their embeddings, or take a method of a game."
+        )
     admission.finite("The data", data)
     if data.ndim == 0 or len(data) == 0 or data.shape[1:] != x.shape[1:]:
         raise ValueError(

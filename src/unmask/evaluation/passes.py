@@ -1,0 +1,89 @@
+"""How often a model is run to make an explanation."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unmask.evaluation.explained import Explain, explained
+from unmask.score import Score
+
+
+@dataclass
+class Passes:
+    """What was run through a model.
+
+    Args:
+        forward: inputs.
+        backward: inputs whose gradient was taken.
+    """
+
+    forward: int = 0
+    backward: int = 0
+
+    @property
+    def units(self) -> int:
+        """A backward pass costs two forward ones."""
+        return self.forward + 2 * self.backward
+
+    def note(self, output: object) -> None:
+        """Count a call of the model, and the gradients that will be asked of it.
+
+        Args:
+            output: of the model.
+        """
+        if not isinstance(output, Tensor):
+            return
+        count = len(output)
+        self.forward += count
+        if output.requires_grad:
+            output.register_hook(lambda _: self._back(count))
+
+    def _back(self, count: int) -> None:
+        self.backward += count
+
+
+def passes_of(
+    score: Score,
+    x: Float[Tensor, "batch *input"],
+    explain: Explain,
+    *,
+    batch_size: int | None = None,
+) -> tuple[Passes, Float[Tensor, "batch ..."]]:
+    """Explain, and count: the passes, and the explanation itself.
+
+    Counted are calls of the model as a whole. What a method does with its layers alone is not
+    seen, nor what it reads off the parameters.
+
+    Args:
+        score: what is explained.
+        x: the inputs.
+        explain: makes the explanation.
+        batch_size: inputs that are explained at a time.
+    """
+    passes = Passes()
+    with _counted(score, passes) as watched:
+        values = explained(watched, x, explain, batch_size=batch_size)
+    return passes, values
+
+
+@contextmanager
+def _counted(score: Score, passes: Passes) -> Iterator[Score]:
+    """A score whose model is counted; a module keeps its layers for methods that look inside."""
+    if isinstance(score.model, nn.Module):
+        handle = score.model.register_forward_hook(lambda *call: passes.note(call[-1]))
+        try:
+            yield score
+        finally:
+            handle.remove()
+        return
+    model: Callable[[Tensor], Tensor] = score.model
+
+    def counted(x: Tensor) -> Tensor:
+        output = model(x)
+        passes.note(output)
+        return output
+
+    yield replace(score, model=counted)
