@@ -1,7 +1,7 @@
 """Games that a model plays on one input: hide the parts that do not take part."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -10,13 +10,18 @@ from torch import Tensor
 from unmask import admission
 from unmask.allocator import keep_freed_blocks
 from unmask.game import Game
+from unmask.lattice import indices
 from unmask.players import Players
 from unmask.score import Score
+from unmask.sharing import CHECKED, Shared, way_to_share
 
 READ_AT_ONCE = 2**16
 """Numbers that the model puts out before a score is read from them all."""
 _CODES = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Whole numbers of as many bytes as an input's, in which a mask is all zeros or all ones."""
+ROUNDING = 128
+"""How many times the precision of its type a number may differ when it is computed in another
+batch; of the largest number that the model puts out."""
 
 
 def masked(
@@ -34,6 +39,10 @@ def masked(
     $$
 
     Positions that no player owns stay as they are in x.
+
+    All 2^n values may take less than 2^n passes: what coalitions share is computed once where the
+    model is known to allow it (`unmask.sharing`), and what comes of it is checked against the
+    model. `unmask.sharing.rows_run(game)` tells how many rows of which part were run.
 
     Args:
         score: F.
@@ -75,15 +84,78 @@ def masked(
         parts = masks.to(x.device).split(READ_AT_ONCE)
         return torch.cat([_some_values(batches, x, players, backgrounds, part) for part in parts])
 
+    return Game(value, players.names, Everything(batches, x, players, backgrounds))
+
+
+@dataclass
+class Everything:
+    """All values of a masked input, and what they took.
+
+    Args:
+        batches: runs the score.
+        x: one input.
+        players: who owns which position.
+        backgrounds: what stands where a player is hidden, one or several.
+        rows: how many rows of which part of the model the last table took.
+    """
+
+    batches: "Batches"
+    x: Shaped[Tensor, "*input"]
+    players: Players
+    backgrounds: Shaped[Tensor, "backgrounds *input"]
+    rows: dict[str, int] = field(default_factory=dict)
+
     @torch.inference_mode(False)
     @torch.no_grad()
-    def everything() -> Tensor:
-        total = _all_values(batches, x, players, backgrounds[0])
-        for background in backgrounds[1:]:
-            total += _all_values(batches, x, players, background)
-        return total / len(backgrounds) if len(backgrounds) > 1 else total
+    def __call__(self) -> Float[Tensor, " coalitions"]:
+        self.rows = {}
+        way = way_to_share(self.batches.score, self.x, self.players, self.batches.rows)
+        generator = torch.Generator().manual_seed(0)
+        total: Tensor | None = None
+        for background in self.backgrounds:
+            values = None
+            if way is not None:
+                values = self._shared(way(background), background, generator)
+            if values is None:
+                way = None  # what failed once is not tried again
+                values = _all_values(self.batches, self.x, self.players, background)
+                self._count("all", len(values))
+            total = values if total is None else total.add_(values)
+        assert total is not None  # there is a background
+        return total / len(self.backgrounds) if len(self.backgrounds) > 1 else total
 
-    return Game(value, players.names, everything)
+    def _shared(
+        self,
+        shared: Shared,
+        background: Shaped[Tensor, "*input"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, " coalitions"] | None:
+        """The values by shared work; none if it fails, or the model itself says otherwise."""
+        n = len(self.players.names)
+        masks = torch.randint(2, (CHECKED, n), generator=generator).bool()
+        places = indices(masks)
+        if shared.order is not None:
+            places = shared.order.cpu().argsort()[places]
+        kept = _Kept(shared.rest, places)
+        batches = Batches(replace(self.batches.score, model=kept), self.batches.rows)
+        for part, rows in shared.rows.items():
+            self._count(part, rows)
+        try:
+            values = batches(shared.blocks(self.batches.rows), 2**n)
+        except Exception:  # if it is the model's own, the plain way will meet it too
+            return None
+        self._count("all, to check", CHECKED)
+        plain = _Kept(self.batches.score.model, torch.arange(CHECKED))
+        batches = Batches(replace(self.batches.score, model=plain), self.batches.rows)
+        _some_values(batches, self.x, self.players, background[None], masks.to(self.x.device))
+        if not _alike(kept.rows(), plain.rows()):
+            return None
+        if shared.order is None:
+            return values
+        return torch.empty_like(values).scatter_(0, shared.order.to(values.device), values)
+
+    def _count(self, part: str, rows: int) -> None:
+        self.rows[part] = self.rows.get(part, 0) + rows
 
 
 @dataclass
@@ -170,6 +242,43 @@ class Batches:
         if self.writes is None and part.any():  # of zeros much can be made without a change
             self.writes = lent._version != version or not torch.equal(lent, part)
         return output
+
+
+@dataclass
+class _Kept:
+    """A model, and what it puts out for some of the rows that pass through it.
+
+    Args:
+        model: what runs them.
+        places: of the rows that are kept, counted from the first that passes.
+    """
+
+    model: Callable[[Tensor], Tensor]
+    places: Int[Tensor, " kept"]
+    done: int = 0
+    found: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    def __call__(self, block: Tensor) -> Tensor:
+        output = self.model(block)
+        chosen = ((self.places >= self.done) & (self.places < self.done + len(block))).nonzero()
+        if isinstance(output, Tensor) and len(chosen) and len(output) == len(block):
+            rows = self.places[chosen[:, 0]] - self.done
+            self.found.append((chosen[:, 0], output[rows.to(output.device)]))
+        self.done += len(block)
+        return output
+
+    def rows(self) -> Shaped[Tensor, "kept ..."]:
+        """The rows that were kept, in the order of their places as given."""
+        order = torch.cat([chosen for chosen, _ in self.found]).argsort()
+        return torch.cat([rows for _, rows in self.found])[order.to(self.found[0][1].device)]
+
+
+def _alike(found: Shaped[Tensor, "rows ..."], true: Shaped[Tensor, "rows ..."]) -> bool:
+    """Whether two ways put out the same but for rounding."""
+    if found.shape != true.shape or found.dtype != true.dtype or not true.is_floating_point():
+        return False
+    apart = (found - true).abs().max()
+    return bool(apart <= ROUNDING * torch.finfo(true.dtype).eps * true.abs().max())  # NaN is not
 
 
 def _some_values(

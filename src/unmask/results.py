@@ -49,6 +49,9 @@ class Interactions:
         names: of the players.
         gap: (L1 of these terms - proven lower bound) / L1; None where no bound was sought.
         evaluations: coalitions that were evaluated to find this.
+        residual: the share of the game's variance that the terms leave unexplained, on coalitions
+            that they were not found from; None where that was not measured.
+        residual_near_full: the same on coalitions that lack at most a fifth of the players.
     """
 
     members: Bool[Tensor, "terms players"]
@@ -58,6 +61,8 @@ class Interactions:
     names: tuple[str, ...]
     gap: float | None = None
     evaluations: int | None = None
+    residual: float | None = None
+    residual_near_full: float | None = None
 
     @property
     def order(self) -> Int[Tensor, " terms"]:
@@ -164,6 +169,15 @@ class Measurement:
                 f"{', '.join(map(repr, self.curves)) or 'none'}. Name those of a panel: first what "
                 "they are drawn over, then the curves, all of one length."
             )
+
+    def to(self, device: torch.device) -> "Measurement":
+        """The same with its curves on a device, as a method gives them back on that of its input.
+
+        Args:
+            device: where the curves are to be.
+        """
+        curves = {name: curve.to(device) for name, curve in self.curves.items()}
+        return Measurement(self.numbers, curves, self.panels)
 
 
 def misdrawn(panels: Mapping[str, Sequence[str]], curves: Mapping[str, Tensor]) -> str | None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from supplies import supplies
 from unmask import catalogue, features, log_odds, masked
-from unmask.evaluation import on_trial
+from unmask.evaluation import Kind, on_trial
 from unmask.interactions import Snapshot
 from unmask.results import Attribution, Interactions
 
@@ -120,7 +120,7 @@ def moved_to(device, value):
         return value.to(device)
     if isinstance(value, tuple):
         return tuple(moved_to(device, one) for one in value)
-    if isinstance(value, Attribution | Interactions | Snapshot):
+    if isinstance(value, Attribution | Interactions | Kind | Snapshot):
         held = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return dataclasses.replace(value, **{k: moved_to(device, v) for k, v in held.items()})
     return value
@@ -133,6 +133,8 @@ def test_everything_stays_on_the_device_of_the_input(entry):
     given = supplies(entry=entry)
     given["model"].to(device)  # the score's model too, which is the same
     moved = {k: moved_to(device, v) for k, v in given.items()}
+    for kind in moved["kinds"]:
+        kind.score.model.to(device)
     row = torch.linspace(-1, 2, 4, device=device)
     network = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)).to(device).eval()
     moved["game"] = masked(log_odds(network, 1), row, features(4), torch.zeros_like(row))

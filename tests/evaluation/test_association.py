@@ -42,3 +42,8 @@ def test_rows_are_compared_each_by_itself():
 def test_the_size_of_numbers_does_not_matter(scale):
     one = torch.tensor([1.0, 2, 4], dtype=torch.float64)
     assert float(pearson(one * scale, -3 * one)) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("numbers", [0, 1])
+def test_rows_of_hardly_anything_have_ranks_too(numbers):
+    assert ranks(torch.zeros(3, numbers)).tolist() == [[1.0] * numbers] * 3

@@ -57,10 +57,11 @@ def test_only_the_page_s_own_style_and_script_may_act(tmp_path):
 
 
 def test_the_scripts_neither_evaluate_text_nor_reach_for_the_network():
-    folders = [files("unmask.report"), files("unmask.report") / "dynamics"]
+    report = files("unmask.report")
+    folders = [report, report / "dynamics", report / "compare"]
     parts = [part for folder in folders for part in folder.iterdir() if part.name.endswith(".js")]
     scripts = "".join(part.read_text("utf-8") for part in parts)
-    assert len(parts) == 7 + 5
+    assert len(parts) == 7 + 5 + 7
     forbidden = (
         "innerHTML outerHTML insertAdjacentHTML document.write eval( Function( fetch( "
         "XMLHttpRequest WebSocket import( http:"

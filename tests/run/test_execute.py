@@ -74,9 +74,9 @@ def test_every_method_of_the_plan_is_kept_and_fits_the_game(tmp_path):
 
 def test_the_two_tables_hold_what_the_results_hold(tmp_path):
     execute(plan_for(tmp_path, rows(3)), tmp_path / "out")
-    terms = read_columns(tmp_path / "out" / "interactions.parquet")
+    terms = read_columns(tmp_path / "out" / "terms" / "part-00000000.parquet")
     assert list(terms)[:6] == ["input", "step", "order", "members", "logic", "effect"]
-    shares = read_columns(tmp_path / "out" / "attributions.parquet")
+    shares = read_columns(tmp_path / "out" / "attributions" / "part-00000000.parquet")
     for i, explained in enumerate(read_run(tmp_path / "out").explained):
         found = explained.results["and_or"]
         kept = {

@@ -124,13 +124,27 @@ def test_a_table_of_all_steps_is_written(plan, tmp_path):
     import pandas
 
     follow(plan, tmp_path / "out")
-    table = pandas.read_parquet(tmp_path / "out" / "interactions.parquet")
+    table = pandas.read_parquet(tmp_path / "out" / "terms")
     found = table.groupby(["step", "input"])["effect"].sum()
     history = Record.read(tmp_path / "out").history()
     assert len(found) == len(STEPS) * 5
     for (step, number), total in found.items():
         terms = history[STEPS.index(step)].terms[number]
         assert total == pytest.approx(float(terms.effects.sum()), abs=1e-9)
+
+
+def test_the_table_may_lie_in_a_store(plan, tmp_path):
+    follow(plan, tmp_path / "out")
+    follow(replace(plan, store=str(tmp_path / "beside")), tmp_path / "other")
+    assert not (tmp_path / "other" / "terms").exists()
+    parts = sorted((tmp_path / "out" / "terms").iterdir())
+    assert [file.name for file in parts] == [f"part-{step:08d}.parquet" for step in STEPS]
+    for file in parts:
+        assert (tmp_path / "beside" / "terms" / file.name).read_bytes() == file.read_bytes()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ValueError, match="No work is done, as nothing could be kept"):
+        follow(replace(plan, store=str(tmp_path / "file" / "x")), tmp_path / "third")
+    assert not (tmp_path / "third").exists()
 
 
 def test_weights_of_another_network_and_of_a_diverged_one_are_skipped(plan, tmp_path):

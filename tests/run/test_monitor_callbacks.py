@@ -78,7 +78,7 @@ def test_a_lightning_training_is_watched_and_not_disturbed(name, tmp_path):
     assert torch.equal(drawn, drawn_then)
     record = Record.read(tmp_path / "run")
     assert record.steps() == STEPS
-    assert (tmp_path / "run" / "interactions.parquet").is_file()
+    assert (tmp_path / "run" / "terms").is_dir()
     assert said[-1].startswith("Watching took")
 
 

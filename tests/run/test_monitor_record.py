@@ -138,7 +138,7 @@ def test_a_killed_training_leaves_the_same_record_once_it_is_repeated(tmp_path):
         for file in (tmp_path / "whole").rglob("*")
         if file.is_file()
     )
-    assert sum(file.suffix == ".parquet" for file in files) == 6
+    assert sum(file.suffix == ".parquet" for file in files) == 5
     for file in files:
         one, other = (tmp_path / run / file for run in ("whole", "killed"))
         assert one.read_bytes() == other.read_bytes(), file

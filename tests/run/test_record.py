@@ -8,6 +8,7 @@ import torch
 from unmask import Game
 from unmask.interactions import Snapshot, and_or
 from unmask.run import About, Record, read_run
+from unmask.store.places import Place
 
 NAMES = (("a", "b", "c"), ("d", "e", "f"))
 ABOUT = About(("one", "two"), NAMES, (0, 1), "log-odds", {"precision": 0.01})
@@ -143,3 +144,33 @@ def test_what_a_killed_process_left_half_written_is_swept(tmp_path):
     draft.mkdir()
     assert Record.open(tmp_path / "run", ABOUT).steps() == (0,)
     assert not draft.exists()
+
+
+def test_the_table_lies_where_it_is_put_and_moves(tmp_path):
+    import pandas
+
+    whole = Record.open(tmp_path / "whole", ABOUT)
+    elsewhere = Record.open(tmp_path / "run", ABOUT, Place(str(tmp_path / "beside")))
+    for record in (whole, elsewhere):
+        for step in (0, 130):
+            record.write(snapshot(step))
+    expected = pandas.read_parquet(whole.assemble())
+    assert elsewhere.assemble() == tmp_path / "beside" / "terms"
+    assert not (tmp_path / "run" / "terms").exists()
+    assert pandas.read_parquet(tmp_path / "beside" / "terms").equals(expected)
+    assert Record.open(tmp_path / "run", ABOUT).assemble() == tmp_path / "run" / "terms"
+    assert pandas.read_parquet(tmp_path / "run" / "terms").equals(expected)
+
+
+def test_rows_that_were_lost_come_back_and_those_of_no_step_go(tmp_path):
+    import pandas
+
+    record = Record.open(tmp_path / "run", ABOUT)
+    for step in (0, 130):
+        record.write(snapshot(step))
+    expected = pandas.read_parquet(record.assemble())
+    terms = tmp_path / "run" / "terms"
+    (terms / "part-00000130.parquet").rename(terms / "part-00000007.parquet")  # killed amid a step
+    (tmp_path / "run" / "interactions.parquet").write_bytes(b"of an earlier version")
+    assert pandas.read_parquet(record.assemble()).equals(expected)
+    assert not (tmp_path / "run" / "interactions.parquet").exists()

@@ -72,7 +72,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path, counted, after):
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stderr.close()
-    assert not (tmp_path / "out" / "interactions.parquet").exists()
+    assert not (tmp_path / "out" / "terms").exists()
     finished = len(list((tmp_path / "out" / "inputs").glob("*/entry"))) if after > 2 else 0
     before = asked(counted)
     assert 0 < before < total

@@ -145,5 +145,5 @@ def test_a_measurement_has_a_row_per_number_and_point():
 
 
 def test_what_is_no_result_is_refused():
-    with pytest.raises(TypeError, match="takes a result, but got int"):
+    with pytest.raises(TypeError, match="takes a result or a run, but got int"):
         frame(3)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unmask.cli.errors import told
+from unmask.cli.run import Address, On, Workers, carry_out, engine_of, finish
 
 if TYPE_CHECKING:
     from unmask.run import Plan
@@ -55,6 +56,9 @@ def explain(
     open_: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page afterwards.")
     ] = False,
+    on: On = None,
+    address: Address = None,
+    workers: Workers = None,
 ) -> None:
     """Explain predictions of a model: the plan, the results and a page.
 
@@ -62,7 +66,6 @@ def explain(
     """
     with told():
         from unmask.cli import say
-        from unmask.cli.run import carry_out, finish
         from unmask.run import Source, Wishes, open_model, read_inputs, suggest
 
         if text and inputs:
@@ -73,6 +76,7 @@ def explain(
             label=label,
             size=_pair("--size", size),
         )
+        engine = engine_of(on, address, workers)
         opened = open_model(model)
         material = read_inputs(source, opened)
         wishes = Wishes(
@@ -86,7 +90,8 @@ def explain(
         for note in found.notes:
             say.console().print(say.note(note))
         folder = out or _free(found.plan, model, inputs)
-        finish(carry_out(found.plan, folder, "explain", opened, material), show=open_)
+        done = carry_out(found.plan, folder, "explain", opened, material, engine)
+        finish(done, show=open_)
 
 
 def _pair(option: str, value: str | None) -> tuple[int, int] | None:

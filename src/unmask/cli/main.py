@@ -6,12 +6,15 @@ from typing import Annotated
 
 import typer
 
+from unmask.cli.compare import compare
 from unmask.cli.demo import demo
 from unmask.cli.dynamics import dynamics
 from unmask.cli.errors import DEBUG, UNEXPLAINED, told_as_line
 from unmask.cli.explain import explain
 from unmask.cli.gallery import gallery
 from unmask.cli.methods import cite, methods, show
+from unmask.cli.plan import plan
+from unmask.cli.query import query
 from unmask.cli.report import report
 from unmask.cli.run import run
 
@@ -23,7 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, explain, run, report, dynamics, methods, show, cite, gallery):
+for command in (
+    *(demo, explain, compare, plan, run, report, dynamics, query),
+    *(methods, show, cite, gallery),
+):
     app.command()(command)
 
 

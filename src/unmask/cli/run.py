@@ -8,7 +8,21 @@ import typer
 from unmask.cli.errors import UNEXPLAINED, told
 
 if TYPE_CHECKING:
-    from unmask.run import Material, Opened, Outcome, Plan
+    from unmask.run import Engine, Material, Opened, Outcome, Plan
+
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on", metavar="ray", help="Spread the inputs over a Ray cluster, or this machine's cores."
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="With --on ray: host:port of the head of a cluster that runs already."),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="With --on ray: at most so many at a time.")
+]
 
 
 def run(
@@ -17,38 +31,69 @@ def run(
         Path | None,
         typer.Option(help="The run folder; by default one beside the plan, of the same name."),
     ] = None,
+    on: On = None,
+    address: Address = None,
+    workers: Workers = None,
 ) -> None:
     """Carry out a plan. After a crash, go on where it stopped.
 
-    A plan with [bold]checkpoints[/bold] follows a network through its training.
+    A plan with [bold]checkpoints[/bold] follows a network through its training. With
+    [bold]--on ray[/bold] inputs or checkpoints are spread over processes; all machines of a cluster
+    must see the run folder.
 
-    Example: [bold]unmask run plans/resnet.toml[/bold]
+    Example: [bold]unmask run plans/resnet.toml --on ray[/bold]
     """
     with told():
         from unmask.run import read_plan
         from unmask.run.folder import PLAN
 
         file = plan / PLAN if plan.is_dir() else plan
-        folder = out or (plan if plan.is_dir() else _folder_of(file))
+        folder = out or (plan if plan.is_dir() else folder_of(file))
         wanted = read_plan(file)
+        engine = engine_of(on, address, workers)
         if wanted.checkpoints:
-            _followed(wanted, folder, file.stem)
+            _followed(wanted, folder, file.stem, engine)
         else:
-            finish(carry_out(wanted, folder, file.stem))
+            finish(carry_out(wanted, folder, file.stem, engine=engine))
 
 
-def _folder_of(plan: Path) -> Path:
-    """The run that a plan lies in; of any other plan, a folder of its name beside it."""
+def engine_of(on: str | None, address: str | None, workers: int | None) -> "Engine | None":
+    """What spreads the work; None for one after the other.
+
+    Args:
+        on: where to.
+        address: of a cluster.
+        workers: at most so many.
+    """
+    if on is None:
+        for option, value in (("--address", address), ("--workers", workers)):
+            if value is not None:
+                raise ValueError(f"{option} is {value}, but of no cluster. Add --on ray.")
+        return None
+    if on != "ray":
+        raise ValueError(f"--on is {on!r}, which is unknown. Give --on ray, or leave it out.")
+    from unmask.run import OnRay
+
+    return OnRay(address, workers)
+
+
+def folder_of(plan: Path) -> Path:
+    """The run that a plan lies in; of any other plan, a folder of its name beside it.
+
+    Args:
+        plan: the file.
+    """
     from unmask.run.folder import HEADER, PLAN, TRAINING
+    from unmask.run.lock import LOCK
 
     if plan.name == PLAN and plan.is_file():
-        beside = {part.name for part in plan.parent.iterdir()} - {PLAN}
+        beside = {part.name for part in plan.parent.iterdir()} - {PLAN, LOCK}
         if not beside or beside & {HEADER, TRAINING}:
             return plan.parent
     return plan.with_suffix("")
 
 
-def _followed(plan: "Plan", folder: Path, title: str) -> None:
+def _followed(plan: "Plan", folder: Path, title: str, engine: "Engine | None") -> None:
     """Follow a network through its checkpoints, and write the page."""
     from unmask.cli import say
     from unmask.cli.pages import PAGE, page_of_training
@@ -56,7 +101,7 @@ def _followed(plan: "Plan", folder: Path, title: str) -> None:
     from unmask.run import follow
 
     with progress(title) as listen:
-        outcome = follow(plan, folder, listen=listen)
+        outcome = follow(plan, folder, engine=engine, listen=listen)
     console = say.console()
     for one in outcome.skipped:
         console.print(say.note(f"Step {one.step} was skipped: {one.skipped}."))
@@ -71,6 +116,7 @@ def carry_out(
     title: str,
     opened: "Opened | None" = None,
     material: "Material | None" = None,
+    engine: "Engine | None" = None,
 ) -> "Outcome":
     """Run a plan with a progress bar.
 
@@ -80,12 +126,13 @@ def carry_out(
         title: for the bar.
         opened: the model, if it is open already.
         material: the inputs, if they are read already.
+        engine: spreads the inputs.
     """
     from unmask.cli.progress import progress
     from unmask.run import execute
 
     with progress(title) as listen:
-        return execute(plan, folder, listen=listen, opened=opened, material=material)
+        return execute(plan, folder, engine=engine, listen=listen, opened=opened, material=material)
 
 
 def finish(outcome: "Outcome", *, show: bool = False) -> None:

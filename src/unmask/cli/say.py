@@ -59,6 +59,19 @@ def summary(explained: "Sequence[Explained]", title: str) -> Table:
     return table
 
 
+def facts(columns: Sequence[str], *, right: bool = False) -> Table:
+    """An empty table of names and what is known of them.
+
+    Args:
+        columns: their headings.
+        right: whether all but the first hold numbers.
+    """
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="right" if right and i else "left", overflow="fold")
+    return table
+
+
 def strongest(terms: "Interactions") -> Table:
     """The terms that move the score most over all masks.
 

@@ -40,7 +40,7 @@ def ranks(rows: Float[Tensor, "*batch numbers"]) -> Float[Tensor, "*batch number
     ordered, order = rows.sort(-1)
     place = torch.arange(rows.shape[-1], device=rows.device).expand_as(order)
     new = ordered[..., 1:] != ordered[..., :-1]
-    edge = torch.ones_like(new[..., :1])
+    edge = torch.ones_like(ordered[..., :1], dtype=torch.bool)
     first = torch.where(torch.cat([edge, new], -1), place, 0).cummax(-1).values
     last = torch.where(torch.cat([new, edge], -1), place, place.shape[-1])
     last = last.flip(-1).cummin(-1).values.flip(-1)

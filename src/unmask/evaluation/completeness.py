@@ -108,13 +108,13 @@ def completeness(
     counted |= {f"raised_{name}": float(count) for name, count in sorted(errors.items())}
     curves = {"reason": reason.cpu().float()}
     if strata is None:
-        return Measurement(counted, curves)
+        return Measurement(counted, curves).to(x.device)
     found = _by_stratum(valid.cpu(), strata.cpu())
     worst = int(found["valid_by_stratum"].argmin())
     counted["worst"] = float(found["valid_by_stratum"][worst])
     counted["worst_stratum"] = float(found["stratum"][worst])
     panels = {"valid by stratum": ("stratum", "valid_by_stratum")}
-    return Measurement(counted, found | curves, panels)
+    return Measurement(counted, found | curves, panels).to(x.device)
 
 
 def _explanations(

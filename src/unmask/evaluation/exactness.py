@@ -145,7 +145,7 @@ def exactness(
     columns |= {f"{name}_lead": _lead(name, ranked, beside) for name in ranked}
     numbers = _with_intervals(columns, generator)
     curves, panels = _curves(ranked, beside["random"])
-    return Measurement(numbers, curves, panels)
+    return Measurement(numbers, curves, panels).to(x.device)
 
 
 def _ranked(

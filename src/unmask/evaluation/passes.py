@@ -64,26 +64,32 @@ def passes_of(
         batch_size: inputs that are explained at a time.
     """
     passes = Passes()
-    with _counted(score, passes) as watched:
-        values = explained(watched, x, explain, batch_size=batch_size)
+    with counted(score.model, passes) as model:
+        values = explained(replace(score, model=model), x, explain, batch_size=batch_size)
     return passes, values
 
 
 @contextmanager
-def _counted(score: Score, passes: Passes) -> Iterator[Score]:
-    """A score whose model is counted; a module keeps its layers for methods that look inside."""
-    if isinstance(score.model, nn.Module):
-        handle = score.model.register_forward_hook(lambda *call: passes.note(call[-1]))
+def counted(
+    model: Callable[[Tensor], Tensor], passes: Passes
+) -> Iterator[Callable[[Tensor], Tensor]]:
+    """A model whose calls are counted; a module keeps its layers for methods that look inside.
+
+    Args:
+        model: any.
+        passes: what is added to.
+    """
+    if isinstance(model, nn.Module):
+        handle = model.register_forward_hook(lambda *call: passes.note(call[-1]))
         try:
-            yield score
+            yield model
         finally:
             handle.remove()
         return
-    model: Callable[[Tensor], Tensor] = score.model
 
-    def counted(x: Tensor) -> Tensor:
+    def watched(x: Tensor) -> Tensor:
         output = model(x)
         passes.note(output)
         return output
 
-    yield replace(score, model=counted)
+    yield watched

@@ -117,7 +117,7 @@ def reward(
             "Share of the mark": ("repeat", "with_shortcut", "without_shortcut"),
             "Accuracy gained": ("repeat", *gains),
         },
-    )
+    ).to(data.device)
 
 
 def _cost(run: Misled, explain: Explain, samples: int, batch_size: int | None) -> dict[str, float]:

@@ -154,7 +154,7 @@ def sanity_checks(
         )
         numbers["labels_passed"] = float(numbers["labels_drop_low"] > 0)
     numbers |= {"inputs": float(len(x)), "random_models": float(repeats)}
-    return _measured(numbers, found, generator)
+    return _measured(numbers, found, generator).to(x.device)
 
 
 def _similarities(x: Tensor) -> dict[str, Similarity]:

@@ -117,7 +117,7 @@ def universality(
     for kind, outcome in zip(kinds, outcomes, strict=True):
         if outcome.agreement is not None:
             numbers[f"agreement_{kind.name}"] = outcome.agreement
-    return Measurement(numbers, {"verdict": codes})
+    return Measurement(numbers, {"verdict": codes}).to(kinds[0].x.device)
 
 
 def tried_on(

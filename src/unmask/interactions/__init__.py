@@ -4,7 +4,8 @@ A game is written as AND and OR terms that reproduce it on every coalition. `and
 fewest; `universal_matching` says how well they match, `sparsity` how few matter, and
 `interaction_indices` shares them out to smaller sets and to single players. `generalizable` finds
 the terms that several networks have in common, `transferability_samples` and
-`transferability_models` ask whether inputs and networks share them unasked.
+`transferability_models` ask whether inputs and networks share them unasked. `large_n` finds the
+strong terms where there are too many players for any of this.
 """
 
 from unmask.interactions.and_interaction import and_interaction
@@ -25,6 +26,7 @@ from unmask.interactions.language.learned_token_embedding import (
     learned_token_embedding,
     second_order_effects,
 )
+from unmask.interactions.large_n import large_n
 from unmask.interactions.learned_baseline import learned_baseline
 from unmask.interactions.llm_interactions import llm_interactions, next_word_game
 from unmask.interactions.multi_order import bottleneck, expected_spectrum, multi_order
@@ -67,6 +69,7 @@ __all__ = [
     "interaction_indices",
     "interaction_tree",
     "interaction_tree_nodes",
+    "large_n",
     "learned_baseline",
     "learned_token_embedding",
     "llm_interactions",

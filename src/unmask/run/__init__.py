@@ -5,6 +5,7 @@ Only safe formats are read: nothing here unpickles what a user hands over.
 
 from unmask.run.choices.suggest import Suggestion, Wishes, suggest
 from unmask.run.engine import Engine, Serial
+from unmask.run.estimate import Estimate, estimate
 from unmask.run.execute import Outcome, execute
 from unmask.run.explainer import Step
 from unmask.run.folder import Failure
@@ -12,6 +13,7 @@ from unmask.run.inputs.material import Material
 from unmask.run.inputs.read_inputs import read_inputs
 from unmask.run.models.open_model import open_model
 from unmask.run.models.opened import Opened
+from unmask.run.on_ray import OnRay
 from unmask.run.plan import Choice, Plan, Source
 from unmask.run.plan_file import read_plan
 from unmask.run.plan_file import written as plan_text
@@ -25,12 +27,14 @@ __all__ = [
     "About",
     "Choice",
     "Engine",
+    "Estimate",
     "Explained",
     "Failure",
     "Followed",
     "InteractionMonitor",
     "Kept",
     "Material",
+    "OnRay",
     "Opened",
     "Outcome",
     "Plan",
@@ -41,6 +45,7 @@ __all__ = [
     "Stored",
     "Suggestion",
     "Wishes",
+    "estimate",
     "execute",
     "follow",
     "log_spaced",

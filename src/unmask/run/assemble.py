@@ -1,57 +1,119 @@
-"""Gather the results of a run in two tables that other programs read."""
+"""Put the results of a run into tables that other programs read, a part per group of inputs."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
-
-import torch
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from unmask.results import Attribution, Interactions
-from unmask.run.folder import ATTRIBUTIONS, TERMS, RunFolder
-from unmask.store import load, written
-from unmask.store.explanations import Explanation, write_explanations
-from unmask.store.parquet import write_columns
+from unmask.run.folder import PLAN, RunFolder
+from unmask.run.plan import Plan, differences
+from unmask.run.plan_file import parsed, told_differences
+from unmask.run.plan_file import written as plan_text
+from unmask.store import load
+from unmask.store.explanations import Explanation, Shares, shares_written, write_explanations
+from unmask.store.places import Place
+from unmask.store.tables import ATTRIBUTIONS, TERMS, part, tidy
 
-ATTRIBUTION_COLUMNS = ("input", "method", "position", "name", "value")
 
-
-def assemble(run: RunFolder, numbers: Sequence[int], methods: Sequence[str]) -> None:
-    """Write interactions.parquet and attributions.parquet. Terms of no effect are left out.
+def tables_of(plan: Plan, folder: Path) -> Place:
+    """Where the tables of a run lie: in the store that the plan names, or in the run folder.
 
     Args:
-        run: the folder.
-        numbers: the inputs that are in it.
+        plan: what is to be done.
+        folder: of the run.
+    """
+    place = Place(str(folder) if plan.store is None else plan.store)
+    # Whole, as other processes may work in other folders.
+    return place if place.local is None else Place(str(place.local.resolve()))
+
+
+def refuse_unwritable(plan: Plan) -> None:
+    """Refuse a store that cannot be written, before a model is opened.
+
+    Args:
+        plan: that names it, or none.
+    """
+    if plan.store is not None:
+        Place(plan.store).try_writing()
+
+
+def claim_store(plan: Plan, *, but: Sequence[str] = ()) -> None:
+    """Make a store that of a plan, or refuse it where it is another's.
+
+    Args:
+        plan: that names it, or none.
+        but: keys that may have changed since.
+    """
+    if plan.store is None:
+        return
+    file = Place(plan.store) / PLAN
+    if file.is_file():
+        before = parsed(file.read_bytes().decode("utf-8"))
+        changed = [key for key in differences(plan, before) if key not in (*but, "store")]
+        if changed:
+            raise ValueError(
+                f"'{plan.store}' holds the tables of another plan: they differ in "
+                f"{told_differences(before, plan, changed)}. Name another store in the plan, or "
+                "empty this one."
+            )
+    file.write_bytes(plan_text(plan).encode("utf-8"))
+
+
+def write_part(
+    tables: Place, run: RunFolder, numbers: Sequence[int], methods: Sequence[str]
+) -> None:
+    """Write the rows of a group of inputs. Terms of no effect are left out.
+
+    Whatever stood there is replaced, so that a run that goes on ends as one that never stopped.
+
+    Args:
+        tables: where to.
+        run: the folder that has the results.
+        numbers: the inputs of the group, at least one.
         methods: of the plan.
     """
-    shares: dict[str, list[Any]] = {name: [] for name in ATTRIBUTION_COLUMNS}
-    with written(run.path / TERMS) as draft:
-        write_explanations(_explanations(run, numbers, methods, shares), draft)
-    with written(run.path / ATTRIBUTIONS) as draft:
-        write_columns(shares, draft)
+    with (
+        part(tables, TERMS, numbers[0]).written() as terms,
+        part(tables, ATTRIBUTIONS, numbers[0]).written() as shares,
+        shares_written(shares) as add,
+    ):
+        write_explanations(_explanations(run, numbers, methods, add), terms)
+
+
+def finish_tables(tables: Place, groups: Sequence[Sequence[int]]) -> None:
+    """Remove parts of other groups, and the tables of earlier versions.
+
+    Args:
+        tables: where they lie.
+        groups: the inputs of each part.
+    """
+    for table in (TERMS, ATTRIBUTIONS):
+        tidy(tables, table, [group[0] for group in groups])
+
+
+def describe_store(plan: Plan, file: Path) -> None:
+    """Lay what is said of a run beside its tables, where these lie elsewhere: that it is finished.
+
+    Args:
+        plan: that names the store, or none.
+        file: of the run folder.
+    """
+    if plan.store is not None:
+        (Place(plan.store) / file.name).write_bytes(file.read_bytes())
 
 
 def _explanations(
-    run: RunFolder, numbers: Sequence[int], methods: Sequence[str], shares: dict[str, list[Any]]
+    run: RunFolder,
+    numbers: Sequence[int],
+    methods: Sequence[str],
+    add: Callable[[Shares], None],
 ) -> Iterator[Explanation]:
-    """The terms, one result after the other; attributions that lie between go to the shares."""
+    """The terms, one result after the other; attributions that lie between are added elsewhere."""
     for number in numbers:
         for method in methods:
-            place = run.result(number, method)
-            if not place.exists():
+            if not (run.entry(number).exists() and run.result(number, method).exists()):
                 continue
-            result = load(place)
+            result = load(run.result(number, method))
             if isinstance(result, Interactions):
                 yield Explanation(number, 0, method, result)  # a run explains one state of a model
             elif isinstance(result, Attribution):
-                _add_shares(shares, number, method, result)
-
-
-def _add_shares(
-    columns: dict[str, list[Any]], number: int, method: str, result: Attribution
-) -> None:
-    values = result.values[0].detach().double().flatten()
-    named = result.names is not None and len(result.names) == len(values)
-    columns["input"] += [number] * len(values)
-    columns["method"] += [method] * len(values)
-    columns["position"] += torch.arange(len(values)).tolist()
-    columns["name"] += list(result.names) if named and result.names else [""] * len(values)
-    columns["value"] += values.tolist()
+                add(Shares(number, method, result))

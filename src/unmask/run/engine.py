@@ -1,7 +1,7 @@
 """An engine spreads work that does not talk to each other."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -13,6 +13,20 @@ class Engine(Protocol):
 
     def map(self, work: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
         """The answers, in the order of the items."""
+        ...
+
+
+@runtime_checkable
+class Insured(Protocol):
+    """Work that knows what to say of an item whose process is lost again and again."""
+
+    def lost(self, item: Any, reason: str) -> Any:
+        """The answer then.
+
+        Args:
+            item: that was to be worked on.
+            reason: what is known.
+        """
         ...
 
 

@@ -1,7 +1,8 @@
 """What a run keeps of one input besides the results: who plays, what the model says, and v."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class Entry:
         x: the input.
         baseline: what stands where a player is hidden.
         table: the score of all coalitions, in lattice order; None where there are too many.
+        rows: how many rows of which part of the model the table took (`sharing.rows_run`).
     """
 
     number: int
@@ -50,6 +52,7 @@ class Entry:
     x: Shaped[Tensor, "*input"]
     baseline: Shaped[Tensor, "*background"]
     table: Float[Tensor, " coalitions"]
+    rows: Mapping[str, int] = field(default_factory=dict)
 
     def game(self) -> Game:
         """The game that the table is of. It asks no model."""
@@ -79,6 +82,7 @@ def save_entry(entry: Entry, path: Path) -> None:
         "score": entry.score,
         "names": entry.players.names,
         "view": _view_words(view),
+        "rows": dict(entry.rows),
     }
     tensors = {
         "x": entry.x,
@@ -146,6 +150,7 @@ def _entry(words: dict[str, Any], tensors: dict[str, Tensor]) -> Entry:
         x=x,
         baseline=baseline,
         table=table,
+        rows={str(part): int(count) for part, count in words.get("rows", {}).items()},
     )
 
 

@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from unmask import catalogue
 from unmask.catalogue import Entry as Method
-from unmask.game import LARGEST_TABLE
+from unmask.game import LARGEST_TABLE, Game
 from unmask.interactions import and_or_tables
 from unmask.masking import masked
 from unmask.results import Interactions, Result
+from unmask.run.assemble import tables_of, write_part
 from unmask.run.choices.choose_score import SCORES, Reading, digits
 from unmask.run.choices.scene import Scene
 from unmask.run.choices.subject import Subject, subject
@@ -21,8 +22,10 @@ from unmask.run.folder import Failure, RunFolder
 from unmask.run.inputs.material import Material
 from unmask.run.kept import kept_entry, kept_result
 from unmask.run.models.opened import Opened
+from unmask.run.models.placed import placed, there
 from unmask.run.plan import Plan
 from unmask.score import Score
+from unmask.sharing import rows_run
 from unmask.store import save
 
 TOGETHER = "and_or"
@@ -55,10 +58,13 @@ class Report:
     Args:
         failures: what could not be explained.
         computed: how many results and tables were computed, not found.
+        lost: whether their process did not survive them together, so that each is to be tried
+            alone.
     """
 
     failures: tuple[Failure, ...]
     computed: int
+    lost: bool = False
 
 
 class Explainer:
@@ -76,6 +82,7 @@ class Explainer:
     ):
         self.plan = plan
         self.run = run
+        self.tables = tables_of(plan, run.path)
         self.opened = opened
         self.material = material
         self.methods = methods
@@ -85,8 +92,14 @@ class Explainer:
         self.computed = 0
         self.failures: list[Failure] = []
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: there the same folder is written, and nobody listens."""
+        return {**self.__dict__, "run": RunFolder(self.run.path.resolve()), "listen": None}
+
     def __call__(self, numbers: Sequence[int]) -> Report:
         """Explain the inputs of these numbers, as far as that is not done already."""
+        self.run.refuse_absent()
+        self.opened = placed(self.opened, self.plan)  # here, as other machines have other devices
         self.failures, self.computed = [], 0
         entries: dict[int, Entry] = {}
         for number in numbers:
@@ -100,12 +113,47 @@ class Explainer:
             self._terms_together(entries)
         for number, entry in entries.items():
             self._explain(number, entry)
+        self.gather(numbers)
         return Report(tuple(self.failures), self.computed)
+
+    def told(self, inputs: int, number: int) -> None:
+        """Tell how far the run has come, where copies in other processes do the work.
+
+        Args:
+            inputs: that are done.
+            number: of the last of them.
+        """
+        steps = inputs * (1 + len(self.methods)) - self.done
+        if steps > 0:
+            self._tell(number, "explained", steps)
+
+    def lost(self, item: Sequence[int], reason: str) -> Report:
+        """What to say of inputs whose process is lost again and again.
+
+        Args:
+            item: numbers of inputs; of several, none is known to be the cause.
+            reason: what is known.
+        """
+        if len(item) > 1:
+            return Report((), 0, lost=True)
+        (number,) = item
+        title = self.material.titles[number]
+        lacking = [name for name in self.methods if not self.run.result(number, name).exists()]
+        methods = lacking if self.run.entry(number).exists() else [None]
+        return Report(tuple(Failure(number, title, method, reason) for method in methods), 0)
+
+    def gather(self, numbers: Sequence[int]) -> None:
+        """Write the tables of a group, of what is explained of it.
+
+        Args:
+            numbers: of the inputs.
+        """
+        write_part(self.tables, self.run, numbers, tuple(self.methods))
 
     def _entry(self, number: int) -> Entry | None:
         place = self.run.entry(number)
         if place.exists():
-            return kept_entry(self.run, number)
+            return there(kept_entry(self.run, number), self.opened)
         entry = self._attempt(number, None, lambda: self._tabulated(number))
         if entry is not None:
             save_entry(entry, place)
@@ -117,6 +165,7 @@ class Explainer:
         scene = Scene(self.opened, self.material, number)
         made = subject(scene, self.plan)
         reading = made.reading
+        game = self._game(number, made)
         return Entry(
             number=number,
             title=self._title(number, reading),
@@ -129,7 +178,8 @@ class Explainer:
             view=made.view,
             x=scene.x,
             baseline=made.baseline,
-            table=self._table(number, made),
+            table=game.table(),
+            rows=rows_run(game),
         )
 
     def _truth(self, number: int, reading: Reading) -> str | None:
@@ -152,7 +202,8 @@ class Explainer:
         named = reading.probability is None or bool(self.opened.classes)
         return named or digits(truth).isdecimal()
 
-    def _table(self, number: int, made: Subject) -> Tensor:
+    def _game(self, number: int, made: Subject) -> Game:
+        """The game of an input, which tells how far it is with its table."""
         rows = 2 ** min(len(made.players.names), LARGEST_TABLE)
         if made.baseline.ndim > made.scene.x.ndim:
             rows *= len(made.baseline)
@@ -166,14 +217,13 @@ class Explainer:
             self._tell(number, "values", 0, min(1.0, asked / rows))
             return values
 
-        game = masked(
+        return masked(
             replace(score, read=read),
             made.scene.x,
             made.players,
             made.baseline,
             batch_size=self.plan.batch_size,
         )
-        return game.table()
 
     def _terms_together(self, entries: Mapping[int, Entry]) -> None:
         """Seek the terms of games of one size at once, which is faster than one by one.
@@ -213,7 +263,7 @@ class Explainer:
         for name in [*(name for name in self.methods if name not in later), *later]:
             place = self.run.result(number, name)
             if place.exists():
-                result = kept_result(self.run, entry, name)
+                result = there(kept_result(self.run, entry, name), self.opened)
             else:
                 self._tell(number, name, 0)
                 made = self._attempt(number, name, lambda n=name, t=terms: self._call(n, entry, t))

@@ -5,35 +5,40 @@ plan.toml              the plan
 run.json               versions, seed, hashes, what could not be explained and why
 inputs/00003/entry     the input: players, view, baseline, the table of v
 inputs/00003/and_or    the result of a method, as `unmask.store.save` writes it
-interactions.parquet   all terms of all inputs: input, step, order, members, logic, effect
-attributions.parquet   all attributions: input, method, position, name, value
+terms/                 all terms, a file per group of inputs (see `unmask.store.tables`)
+attributions/          all attributions, likewise
 ```
+
+Where the plan names a store, the two tables are there instead.
 """
 
 import hashlib
 import json
+import os
 import platform
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from unmask.run.lock import LOCK
 from unmask.run.plan import Plan, differences
-from unmask.run.plan_file import read_plan
+from unmask.run.plan_file import read_plan, told_differences
 from unmask.run.plan_file import written as plan_text
 from unmask.store import written
 
 FORMAT = "unmask run"
 VERSION = 1
 PLAN, HEADER, INPUTS, ENTRY = "plan.toml", "run.json", "inputs", "entry"
-TERMS, ATTRIBUTIONS = "interactions.parquet", "attributions.parquet"
 TRAINING = "training.json"
 """What the record of a training has in place of a header."""
+MOVABLE = ("store",)
+"""Keys of a plan that no result depends on."""
 DRAFT = re.compile(r"\.[0-9a-f]{12}\.part")
 
 
@@ -153,26 +158,40 @@ class RunFolder:
             but: keys that may have changed since; the new plan is kept then.
         """
         if (self.path / PLAN).is_file():
-            changed = differences(plan, read_plan(self.path / PLAN))
+            before = read_plan(self.path / PLAN)
+            changed = differences(plan, before)
             foreign = [key for key in changed if key not in but]
             if foreign:
                 raise ValueError(
                     f"'{self.path}' is the run of another plan: they differ in "
-                    f"{', '.join(foreign)}. Choose another folder with --out, or delete this one."
+                    f"{told_differences(before, plan, foreign)}. Choose another folder with --out, "
+                    "or delete this one."
                 )
             if changed:
                 self._write_plan(plan)
-        elif self.path.is_dir() and any(
-            not DRAFT.fullmatch(part.name) for part in self.path.iterdir()
+        elif self.path.is_dir() and (
+            found := sorted(
+                part.name
+                for part in self.path.iterdir()
+                if part.name != LOCK and not DRAFT.fullmatch(part.name)
+            )
         ):
-            found = sorted(part.name for part in self.path.iterdir())[0]
             raise ValueError(
-                f"The folder '{self.path}' is no run, but holds other files such as {found!r}. "
+                f"The folder '{self.path}' is no run, but holds other files such as {found[0]!r}. "
                 "Choose another folder with --out, or an empty one."
             )
         else:
             self._write_plan(plan)
         sweep(self.path)
+
+    def refuse_absent(self) -> None:
+        """Refuse to go on where the folder is not: on a machine that does not share the disk."""
+        if not (self.path / PLAN).is_file():
+            raise ValueError(
+                f"The run in '{self.path}' is not there, seen from {platform.node()}. All machines "
+                "of a cluster write into one folder: give one on a disk that they share, and leave "
+                "it alone while the run goes on."
+            )
 
     def _write_plan(self, plan: Plan) -> None:
         with written(self.path / PLAN) as draft:
@@ -185,13 +204,19 @@ def sweep(folder: Path) -> None:
     Args:
         folder: of the run.
     """
-    for draft in folder.rglob(".*.part"):
-        if DRAFT.fullmatch(draft.name):
-            shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+    # Workers of a run that was killed may come to an end only now: nothing need be there for long.
+    for here, inside, files in os.walk(folder):
+        for name in [name for name in inside if DRAFT.fullmatch(name)]:
+            shutil.rmtree(os.path.join(here, name), ignore_errors=True)
+            inside.remove(name)
+        for name in files:
+            if DRAFT.fullmatch(name):
+                Path(here, name).unlink(missing_ok=True)
 
 
 def digest_of_plan(plan: Plan) -> str:
-    """A hash of all that a plan says."""
+    """A hash of all that results depend on in a plan."""
+    plan = replace(plan, **dict.fromkeys(MOVABLE))
     return hashlib.sha256(plan_text(plan).encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -1,5 +1,7 @@
 """Read back what a run kept, and refuse what belongs to something else."""
 
+from functools import cache
+
 from unmask import catalogue
 from unmask.results import Interactions, Result
 from unmask.run.entry import Entry, load_entry
@@ -34,9 +36,7 @@ def kept_result(run: RunFolder, entry: Entry, method: str) -> Result:
     """
     place = run.result(entry.number, method)
     result = load(place)
-    known = catalogue.methods().get(method)
-    fault = ""
-    wanted = known.result if known is not None else None
+    fault, wanted = "", _wanted(method)
     if isinstance(wanted, type) and not isinstance(result, wanted):
         fault = f"a result of the kind {type(result).__name__}, which {method} does not give"
     elif isinstance(result, Interactions) and result.names != entry.players.names:
@@ -46,3 +46,9 @@ def kept_result(run: RunFolder, entry: Entry, method: str) -> Result:
             f"'{place}' holds {fault}: it is foreign. Delete this folder and repeat the run."
         )
     return result
+
+
+@cache  # the catalogue describes all methods anew, which takes longer than to read a result
+def _wanted(method: str) -> object:
+    known = catalogue.methods().get(method)
+    return None if known is None else known.result

@@ -10,6 +10,9 @@ Options = Mapping[str, Any]
 OWN = "given"
 """The choice that leaves score, players or baseline to a model that brings its own."""
 
+PRECISIONS = ("bfloat16", "float16")
+"""What a model may compute in besides its own, as PyTorch calls it."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -60,6 +63,10 @@ class Plan:
         held_out: inputs that the model did not learn from, whose losses are set beside those of
             `inputs` at every checkpoint.
         budget: forward passes that following the checkpoints may cost; None for any number.
+        store: where the tables of terms and attributions are put, a path or an address such as
+            s3://bucket/run; None for the run folder.
+        device: where the model computes, such as cuda; None for where it is opened.
+        precision: bfloat16 or float16 for mixed precision of the model; None for its own.
     """
 
     model: str
@@ -74,6 +81,9 @@ class Plan:
     checkpoints: tuple[str, ...] = ()
     held_out: Source | None = None
     budget: int | None = None
+    store: str | None = None
+    device: str | None = None
+    precision: str | None = None
 
 
 def differences(one: Plan, other: Plan) -> tuple[str, ...]:

@@ -1,15 +1,17 @@
 """Plans as TOML: read with care, and written so that reading gives the same plan back."""
 
+import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from unmask.run.nearest import nearest
-from unmask.run.plan import Choice, Plan, Source
+from unmask.run.plan import PRECISIONS, Choice, Plan, Source
 
 KEYS = tuple(Plan.__dataclass_fields__)
 SOURCE_KEYS = tuple(Source.__dataclass_fields__)
+_DEVICE = re.compile(r"[a-z]+(:\d+)?")
 _REQUIRED = ("model", "score", "players", "baseline", "methods")
 
 
@@ -79,6 +81,23 @@ def parsed(text: str) -> Plan:
     budget = raw.get("budget")
     if budget is not None and not (_whole(budget) and budget > 0):
         raise ValueError(f"The key 'budget' is {_shown(budget)}. Give a whole number above 0.")
+    store = raw.get("store")
+    if store is not None and not (isinstance(store, str) and store):
+        raise ValueError(
+            f"The key 'store' is {_shown(store)}. Give a path or an address, such as "
+            '"s3://bucket/run".'
+        )
+    device, precision = raw.get("device"), raw.get("precision")
+    if device is not None and not (isinstance(device, str) and _DEVICE.fullmatch(device)):
+        raise ValueError(
+            f"The key 'device' is {_shown(device)}. Give the name of a device as PyTorch has it, "
+            'such as "cpu", "cuda" or "cuda:1".'
+        )
+    if precision is not None and precision not in PRECISIONS:
+        raise ValueError(
+            f"The key 'precision' is {_shown(precision)}. Give "
+            f"{' or '.join(map(_quoted, PRECISIONS))}, or leave it out for the model's own."
+        )
     seed = raw.get("seed", 0)
     if not _whole(seed):
         raise ValueError(f"The key 'seed' is {seed!r}. Give a whole number of at least 0.")
@@ -95,6 +114,9 @@ def parsed(text: str) -> Plan:
         checkpoints=checkpoints,
         held_out=_source(raw["held_out"], "held_out") if "held_out" in raw else None,
         budget=budget,
+        store=store,
+        device=device,
+        precision=precision,
     )
 
 
@@ -113,6 +135,11 @@ def written(plan: Plan) -> str:
         lines.append(f"checkpoints = {_toml(plan.checkpoints)}")
     if plan.budget is not None:
         lines.append(f"budget = {plan.budget}")
+    if plan.store is not None:
+        lines.append(f"store = {_toml(plan.store)}")
+    for key in ("device", "precision"):
+        if getattr(plan, key) is not None:
+            lines.append(f"{key} = {_toml(getattr(plan, key))}")
     if plan.rows is not None:
         lines.append(f"rows = {_toml(plan.rows)}")
     for key in ("score", "players", "baseline"):
@@ -125,6 +152,45 @@ def written(plan: Plan) -> str:
         lines += ["", f"[methods.{_key(name)}]"]
         lines += [f"{_key(key)} = {_toml(value)}" for key, value in options.items()]
     return "\n".join(lines) + "\n"
+
+
+def told_differences(before: Plan, now: Plan, keys: Iterable[str]) -> str:
+    """How two plans differ, with the values of both.
+
+    Args:
+        before: one plan.
+        now: the other.
+        keys: in which they differ.
+    """
+    told = []
+    for key in keys:
+        old, new = (_leaves(key, getattr(plan, key)) for plan in (before, now))
+        told += [
+            f"{name} ({_brief(old.get(name))} before, {_brief(new.get(name))} now)"
+            for name in {**old, **new}
+            if old.get(name) != new.get(name)
+        ]
+    return ", ".join(told)
+
+
+def _leaves(name: str, value: Any) -> dict[str, Any]:
+    """The values in tables, by dotted names; a table that is empty counts as one."""
+    if isinstance(value, Choice):
+        value = {value.name: value.options}
+    elif isinstance(value, Source):
+        value = {part: getattr(value, part) for part in SOURCE_KEYS}
+    if not isinstance(value, Mapping) or not value:
+        return {name: value}
+    return {
+        leaf: part
+        for key, inside in value.items()
+        for leaf, part in _leaves(f"{name}.{key}", inside).items()
+    }
+
+
+def _brief(value: Any) -> str:
+    text = "nothing" if value is None else _toml(value)
+    return text if len(text) <= 60 else f"{text[:28]} ... {text[-28:]}"
 
 
 def _choice(raw: Mapping[str, Any], key: str) -> Choice:

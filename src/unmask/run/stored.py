@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from unmask.results import Result
+from unmask.results import Interactions, Result
 from unmask.run.entry import Entry
 from unmask.run.folder import Failure, Header, RunFolder
 from unmask.run.kept import kept_entry, kept_result
 from unmask.run.plan import Plan
+from unmask.store import frame
+from unmask.store.explanations import Explanation
+from unmask.store.frame_of_run import TAU, frame_of
 
 
 @dataclass(frozen=True)
@@ -73,3 +77,21 @@ def read_run(folder: str | Path) -> Stored:
                 results[method] = kept_result(run, entry, method)
         explained.append(Explained(entry, results))
     return Stored(plan, header, tuple(explained), header.failures)
+
+
+@frame.register(Stored)
+def _(run: Stored, *, everything: bool = False, tau: float = TAU) -> Any:
+    """The salient terms of a run that was read, as those of its folder: a data frame.
+
+    Args:
+        run: that was read.
+        everything: whether all terms are wanted.
+        tau: the least spread of a salient term, relative to the largest of its explanation.
+    """
+    found = (
+        Explanation(one.entry.number, 0, method, result)
+        for one in run.explained
+        for method, result in one.results.items()
+        if isinstance(result, Interactions)
+    )
+    return frame_of(found, everything=everything, tau=tau)

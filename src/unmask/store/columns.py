@@ -43,13 +43,15 @@ def frame(result: object) -> "pandas.DataFrame":
     - Rating: a row per input: input, value.
     - Dependence: a row per point: the columns by name, the average, and each row's own curve.
     - Hierarchy: a row per set: step, members (a tuple of names), score.
+    - A run (its folder, its address in a store, or what `read_run` read): a row per salient term,
+      see `unmask.store.frame_of_run`; `frame(run, everything=True)` has them all.
 
     Args:
-        result: any type.
+        result: any type, or a run.
     """
     raise TypeError(
-        f"frame takes a result, but got {type(result).__name__}. "
-        f"Give one of {', '.join(kind.__name__ for kind in get_args(Result))}."
+        f"frame takes a result or a run, but got {type(result).__name__}. "
+        f"Give the path of a run, or {', '.join(kind.__name__ for kind in get_args(Result))}."
     )
 
 
@@ -177,7 +179,7 @@ def write_terms(terms: Interactions, file: str | os.PathLike[str]) -> None:
             "effect": arrow.array(_array(terms.effects.double())),
         }
     )
-    pyarrow.parquet.write_table(table, os.fspath(file))
+    pyarrow.parquet.write_table(table, os.fspath(file), compression="zstd")
 
 
 def _named(result: Interactions | Hierarchy) -> list[tuple[str, ...]]:
@@ -217,15 +219,19 @@ def _array(values: Tensor) -> np.ndarray:
 
 
 def _pandas() -> ModuleType:
-    return _guest("pandas")
+    return guest("pandas")
 
 
 def _arrow() -> ModuleType:
-    return _guest("pyarrow")
+    return guest("pyarrow")
 
 
-def _guest(name: str) -> ModuleType:
-    """A package that only this room needs, imported on use."""
+def guest(name: str) -> ModuleType:
+    """A package that only this room needs, imported on use.
+
+    Args:
+        name: of the package.
+    """
     from importlib import import_module
 
     try:

@@ -1,17 +1,20 @@
-"""The terms of many explanations as one Parquet file, for other programs."""
+"""The terms and the attributions of many explanations as Parquet, for other programs."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unmask.results import Interactions
+from unmask.results import Attribution, Interactions
 
 if TYPE_CHECKING:
     import pyarrow
+
+_ROWS = 2**16
+"""Rows that are packed together: what memory holds of a table, unless one result has more."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,21 @@ class Explanation:
     terms: Interactions
 
 
+@dataclass(frozen=True)
+class Shares:
+    """An attribution, and what it is of.
+
+    Args:
+        input: its number.
+        method: that found it.
+        attribution: of one input.
+    """
+
+    input: int
+    method: str
+    attribution: Attribution
+
+
 def write_explanations(found: Iterable[Explanation], file: str | os.PathLike[str]) -> None:
     """Write a row per term: input, step, order, members, logic, effect, method.
 
@@ -38,37 +56,51 @@ def write_explanations(found: Iterable[Explanation], file: str | os.PathLike[str
         found: any number of them.
         file: where to.
     """
-    import pyarrow
-    import pyarrow.parquet
-
-    with pyarrow.parquet.ParquetWriter(os.fspath(file), _schema()) as writer:
+    with _written(schema_of_terms(), file) as add:
         for one in found:
-            writer.write_table(_table(one))
+            add(table_of(one))
 
 
-def gathered(files: Iterable[Path], file: str | os.PathLike[str]) -> None:
-    """One file of the rows of several, in their order.
+@contextmanager
+def shares_written(file: str | os.PathLike[str]) -> Iterator[Callable[[Shares], None]]:
+    """Lend a function that adds a row per value: input, method, position, name, value.
+
+    A value without a name has the name "".
 
     Args:
-        files: that `write_explanations` wrote.
         file: where to.
     """
+    with _written(_schema_of_shares(), file) as add:
+        yield lambda shares: add(_table_of_shares(shares))
+
+
+@contextmanager
+def _written(
+    schema: "pyarrow.Schema", file: str | os.PathLike[str]
+) -> "Iterator[Callable[[pyarrow.Table], None]]":
+    """Write tables as they come, small ones packed together."""
     import pyarrow
     import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetWriter(os.fspath(file), _schema()) as writer:
-        for part in files:
-            try:
-                table = pyarrow.parquet.ParquetFile(os.fspath(part)).read()
-            except (pyarrow.ArrowException, OSError) as error:
-                raise ValueError(
-                    f"{part} is no Parquet file that can be read ({error}). It is truncated or "
-                    "foreign: delete the folder that it is in, and repeat what made it."
-                ) from None
-            writer.write_table(table.cast(_schema()))
+    waiting: list[pyarrow.Table] = []
+    with pyarrow.parquet.ParquetWriter(os.fspath(file), schema, compression="zstd") as writer:
+
+        def flush() -> None:
+            if waiting:
+                writer.write_table(pyarrow.concat_tables(waiting))
+                waiting.clear()
+
+        def add(table: pyarrow.Table) -> None:
+            waiting.append(table)
+            if sum(map(len, waiting)) >= _ROWS:
+                flush()
+
+        yield add
+        flush()
 
 
-def _schema() -> "pyarrow.Schema":
+def schema_of_terms() -> "pyarrow.Schema":
+    """The columns of terms."""
     import pyarrow
 
     return pyarrow.schema(
@@ -84,17 +116,34 @@ def _schema() -> "pyarrow.Schema":
     )
 
 
-def _table(one: Explanation) -> "pyarrow.Table":
+def _schema_of_shares() -> "pyarrow.Schema":
+    import pyarrow
+
+    return pyarrow.schema(
+        {
+            "input": pyarrow.int64(),
+            "method": pyarrow.string(),
+            "position": pyarrow.int64(),
+            "name": pyarrow.string(),
+            "value": pyarrow.float64(),
+        }
+    )
+
+
+def table_of(one: Explanation) -> "pyarrow.Table":
+    """The rows of one explanation.
+
+    Args:
+        one: the explanation.
+    """
     import pyarrow
 
     kept = (one.terms.effects != 0).cpu()
     members = one.terms.members.cpu()[kept]
     order = members.sum(1).numpy()
     ends = np.concatenate([[0], np.cumsum(order)])
-    # Half a surrogate pair, which a file name may hold, is no text that Parquet knows.
-    names = [name.encode(errors="replace").decode() for name in one.terms.names]
     places = members.nonzero()[:, 1].numpy()
-    texts = pyarrow.array(names, pyarrow.string()).take(pyarrow.array(places, pyarrow.int64()))
+    texts = _texts(one.terms.names).take(pyarrow.array(places, pyarrow.int64()))
     count = len(order)
     logic = np.where(one.terms.is_or.cpu()[kept].numpy(), "OR", "AND").astype(object)
     return pyarrow.table(
@@ -105,7 +154,33 @@ def _table(one: Explanation) -> "pyarrow.Table":
             "members": pyarrow.ListArray.from_arrays(pyarrow.array(ends, pyarrow.int32()), texts),
             "logic": pyarrow.array(logic, pyarrow.string()),
             "effect": one.terms.effects.detach().cpu()[kept].double().numpy(),
-            "method": pyarrow.array([one.method] * count, pyarrow.string()),
+            "method": pyarrow.repeat(one.method, count),
         },
-        schema=_schema(),
+        schema=schema_of_terms(),
     )
+
+
+def _table_of_shares(one: Shares) -> "pyarrow.Table":
+    import pyarrow
+
+    values = one.attribution.values[0].detach().cpu().double().flatten().numpy()
+    names = one.attribution.names
+    count = len(values)
+    named = names is not None and len(names) == count
+    return pyarrow.table(
+        {
+            "input": np.full(count, one.input),
+            "method": pyarrow.repeat(one.method, count),
+            "position": np.arange(count),
+            "name": _texts(names) if named and names else pyarrow.repeat("", count),
+            "value": values,
+        },
+        schema=_schema_of_shares(),
+    )
+
+
+def _texts(names: Sequence[str]) -> "pyarrow.Array":
+    """Names as Parquet knows them: half a surrogate pair, which a file may bear, is no text."""
+    import pyarrow
+
+    return pyarrow.array([name.encode(errors="replace").decode() for name in names], "string")

@@ -16,7 +16,7 @@ def write_columns(columns: Mapping[str, Sequence[Any]], file: str | os.PathLike[
     import pyarrow.parquet
 
     table = pyarrow.table({name: pyarrow.array(_valid(cells)) for name, cells in columns.items()})
-    pyarrow.parquet.write_table(table, os.fspath(file))
+    pyarrow.parquet.write_table(table, os.fspath(file), compression="zstd")
 
 
 def read_columns(file: str | os.PathLike[str]) -> dict[str, list[Any]]:

@@ -2,72 +2,122 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unmask.store.columns import guest
+from unmask.store.places import Place
+from unmask.store.tables import ATTRIBUTIONS, RATINGS, TERMS, Tables, tables
+
 if TYPE_CHECKING:
+    import duckdb
     import pandas
+
+_FOLDER = "parse_dirpath(filename)"
+_RUN = {"parts": f"parse_dirpath({_FOLDER})", "whole": _FOLDER, "alone": _FOLDER}
+"""The run that a file is of."""
+_COLUMNS = {
+    TERMS: 'input BIGINT, step BIGINT, method VARCHAR, "order" BIGINT, members VARCHAR[], '
+    "logic VARCHAR, effect DOUBLE",
+    ATTRIBUTIONS: "input BIGINT, method VARCHAR, position BIGINT, name VARCHAR, value DOUBLE",
+    RATINGS: "method VARCHAR, metric VARCHAR, criterion VARCHAR, input BIGINT, value DOUBLE",
+}
+_SCHEMAS = {
+    table: dict(column.rsplit(" ", 1) for column in columns.split(", "))
+    for table, columns in _COLUMNS.items()
+}
+_SPREAD = 'abs(effect) * sqrt(0.5 ** "order" * (1 - 0.5 ** "order"))'
+_UNKNOWN = ("input", "step", "method")
+"""What the file of a single result does not say."""
 
 
 def query(
     paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], sql: str
 ) -> "pandas.DataFrame":
-    """Answer a question in SQL about the terms of all interactions that were saved.
+    """Answer a question in SQL about the tables of many runs.
 
-    The table `terms` has the columns `result` (the folder that `save` wrote), `order`, `members`
-    (a list of names), `logic` ("AND" or "OR") and `effect`. Because ORDER is a word of SQL, the
-    column is written in double quotes:
+    - `terms`: run, input, step, method, "order", members (a list of names), logic ("AND" or
+      "OR"), effect, and spread, the standard deviation of what the term adds over all masks. Of a
+      single result that `save` wrote, its folder is the run, and what it is of is NULL.
+    - `attributions`: run, input, method, position, name, value.
+    - `ratings` of comparisons: run, method, metric, criterion, input, value.
+
+    Because ORDER is a word of SQL, the column is written in double quotes:
 
     ```python
-    query("runs", 'SELECT "order", sum(abs(effect)) AS strength FROM terms GROUP BY ALL')
+    query("runs", 'SELECT run, "order", sum(abs(effect)) AS strength FROM terms GROUP BY ALL')
     ```
 
     Args:
-        paths: results, or folders that hold results at any depth.
+        paths: runs, comparisons, single results, or folders that hold them at any depth; paths, or
+            addresses that fsspec knows.
         sql: one query. It is run as you give it, with your rights: do not pass on a stranger's.
     """
-    try:
-        import duckdb
-    except ModuleNotFoundError:
+    guest("pandas")
+    duckdb = guest("duckdb")
+    several = [paths] if isinstance(paths, str | os.PathLike) else [*paths]
+    found = tables(several)
+    if not found:
+        named = ", ".join(f"'{os.fspath(path)}'" for path in several) or "no path"
         raise ValueError(
-            "query needs the package duckdb, which is not installed. "
-            "Install it with: pip install 'unmask[app]'."
-        ) from None
-
-    several = [paths] if isinstance(paths, str | os.PathLike) else paths
-    files = [file for path in several for file in _terms(Path(path))]
-    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
-        listed = ", ".join(_quoted(file) for file in files)
-        connection.execute(
-            'CREATE VIEW terms AS SELECT parse_dirpath(filename) AS result, "order", members, '
-            f"logic, effect FROM read_parquet([{listed}], filename = true)"
+            f"There are no tables below {named}. Give folders of runs, or of results that save "
+            "has written."
         )
+    settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    with duckdb.connect(config=settings) as connection:
+        _open(connection, found)
         try:
             return connection.execute(sql).df()
-        except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
+        except duckdb.Error as error:
             raise ValueError(
-                f"DuckDB cannot answer this: {str(error).splitlines()[0]}. The table is terms, "
-                'with the columns result, "order", members, logic and effect.'
+                f"DuckDB cannot answer this: {str(error).splitlines()[0]}. {_columns()}"
             ) from None
 
 
-def _terms(path: Path) -> list[Path]:
-    """The files of terms below a path; what is hidden is a draft or a leftover."""
-    found = [
-        file
-        for file in sorted(path.rglob("terms.parquet"))
-        if not any(part.startswith(".") for part in file.relative_to(path).parts)
+def _open(connection: "duckdb.DuckDBPyConnection", found: Tables) -> None:
+    """Make the views, also of tables that nothing was found of."""
+    known = set()
+    for table, schema in _SCHEMAS.items():
+        several = {"parts": found.parts[table], "whole": found.whole[table]}
+        if table == TERMS:
+            several["alone"] = found.alone
+        selects = [_nothing(schema)]
+        for layout, files in several.items():
+            for file in files:
+                protocol = file.url.partition("://")[0]
+                if file.local is None and protocol not in known:
+                    connection.register_filesystem(file.system())
+                    known.add(protocol)
+            if files:
+                selects.append(_select(layout, schema, files))
+        spread = f", {_SPREAD} AS spread" if table == TERMS else ""
+        union = " UNION ALL ".join(selects)
+        connection.execute(f"CREATE VIEW {table} AS SELECT *{spread} FROM ({union})")
+
+
+def _nothing(schema: dict[str, str]) -> str:
+    typed = [f"CAST(NULL AS {kind}) AS {name}" for name, kind in schema.items()]
+    return f"SELECT CAST(NULL AS VARCHAR) AS run, {', '.join(typed)} WHERE false"
+
+
+def _select(layout: str, schema: dict[str, str], files: Sequence[Place]) -> str:
+    columns = [
+        f"CAST({'NULL' if layout == 'alone' and name in _UNKNOWN else name} AS {kind})"
+        for name, kind in schema.items()
     ]
-    if path.name == "terms.parquet" and path.is_file():
-        found = [path]
-    if not found:
-        raise ValueError(
-            f"There are no terms below {path}. Give folders in which save has put Interactions."
-        )
-    return found
+    listed = ", ".join(_quoted(file) for file in files)
+    return (
+        f"SELECT coalesce(nullif({_RUN[layout]}, ''), '.'), {', '.join(columns)} "
+        f"FROM read_parquet([{listed}], filename = true, hive_partitioning = false)"
+    )
 
 
-def _quoted(file: Path) -> str:
+def _columns() -> str:
+    named = (f"{table} (run, {', '.join(schema)})" for table, schema in _SCHEMAS.items())
+    return f"The tables are {', '.join(named)}; terms have a spread besides."
+
+
+def _quoted(file: Place) -> str:
     """A path as DuckDB reads it: quotes doubled, and what stands for other letters bracketed."""
-    plain = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(file))
+    path = file.url if file.local is None else str(file.local)
+    plain = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
     return "'" + plain.replace("'", "''") + "'"

@@ -101,7 +101,7 @@ def _of_words(kind: type, words: Mapping[str, Any]) -> str | None:
         return "its networks have no names"
     if kind in (Interactions, AndOrGraph) and not _number(words.get("empty")):
         return "its value of the empty coalition is not a number"
-    for doubt in ("gap", "unfaithfulness"):
+    for doubt in ("gap", "unfaithfulness", "residual", "residual_near_full"):
         if words.get(doubt) is not None and not _number(words[doubt]):
             return f"its {doubt} is not a number"
     if kind is Rating and type(words.get("higher_is_better")) is not bool:

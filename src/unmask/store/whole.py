@@ -86,18 +86,27 @@ def _put(draft: Path, place: Path) -> None:
         raise ValueError(f"{place} is a file. Give the path of a folder.")
     aside = _aside(place)
     if place.exists():
-        _remove(aside)
-        try:
-            os.replace(place, aside)
-            os.replace(draft, place)
-        except BaseException:
-            if aside.exists() and not place.exists():
-                os.rename(aside, place)
-            raise
+        _exchange(draft, place, aside)
     else:
-        os.replace(draft, place)
+        try:
+            os.replace(draft, place)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            _exchange(draft, place, aside)  # another process has put one there meanwhile
     _flush_folder(place.parent)
     _remove(aside)
+
+
+def _exchange(draft: Path, place: Path, aside: Path) -> None:
+    _remove(aside)
+    try:
+        os.replace(place, aside)
+        os.replace(draft, place)
+    except BaseException:
+        if aside.exists() and not place.exists():
+            os.rename(aside, place)
+        raise
 
 
 def _aside(place: Path) -> Path:

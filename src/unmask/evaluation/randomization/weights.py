@@ -86,6 +86,16 @@ def like_moments(layer: nn.Module, generator: torch.Generator) -> None:
         layer.reset_running_stats()
 
 
+def as_new_if_known(layer: nn.Module, generator: torch.Generator) -> None:
+    """Draw a layer as torch does where it says how, and else like its moments.
+
+    Args:
+        layer: any.
+        generator: source of randomness.
+    """
+    (like_moments if _reset_of(layer) is None else as_new)(layer, generator)
+
+
 def layers(model: nn.Module, x: Shaped[Tensor, "batch *input"]) -> Parts:
     """The layers that have weights, in the order in which the model first calls them.
 

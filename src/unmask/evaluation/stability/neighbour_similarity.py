@@ -236,10 +236,12 @@ def _alike(
     here = explained(score, x, explain, batch_size=size).flatten(1)
     found = torch.full(partners.shape, torch.nan, dtype=torch.float64, device=x.device).flatten()
     rows, places = (partners >= 0).nonzero(as_tuple=True)
+    if len(rows) == 0:
+        return found.view(partners.shape)
     partner = partners[rows, places]
     slots = rows * partners.shape[1] + places
     shared, where = None, partner
-    if score.targets is None and len(partner):
+    if score.targets is None:
         used, where = partner.unique(return_inverse=True)  # each is explained once
         shared = explained(score, data[used], explain, batch_size=size).flatten(1)
     for some in torch.arange(len(partner), device=x.device).split(size):

@@ -106,7 +106,7 @@ def correct_reasons(
         over_repeats(each, shares=SHARES),
         {"repeat": torch.arange(1.0, repeats + 1)} | curves,
         {"Accuracy gained": ("repeat", *shown)},
-    )
+    ).to(data.device)
 
 
 def repaired(

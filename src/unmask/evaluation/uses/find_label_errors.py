@@ -169,7 +169,7 @@ def label_errors_found(
         over_repeats(each, shares=("accuracy", *together)),
         {"looked_at": looked_at} | together,
         {"Wrong labels found": ("looked_at", *together)},
-    )
+    ).to(data.device)
 
 
 def explained_for_all(

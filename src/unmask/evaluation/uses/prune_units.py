@@ -98,7 +98,8 @@ def prune_units(
     curves = dict(zip(orders, right.double().split(len(shares), 1), strict=True))
     chance = [curves.pop(name) for name in tuple(curves) if name.startswith("_by_chance")]
     curves["_by_chance"] = torch.stack(chance).mean(0)
-    return _measured(curves, torch.tensor([float(share) for share in shares]), importance)
+    points = torch.tensor([float(share) for share in shares])
+    return _measured(curves, points, importance).to(data.device)
 
 
 def unit_importance(

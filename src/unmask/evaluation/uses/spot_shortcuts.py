@@ -87,7 +87,7 @@ def spot_shortcuts(
         numbers | over_repeats(each, shares=tuple(right)) | {"networks": float(2 * repeats)},
         curves,
         {"Share of the mark": ("repeat", "with_shortcut", "without_shortcut")},
-    )
+    ).to(data.device)
 
 
 def detected(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from unmask.report.compare.story import told
 from unmask.report.frame import framed
-from unmask.run.compare.comparison import Comparison
+from unmask.run.compare import Comparison
 from unmask.store import written
 
 _STYLES = ("page.css", "compare/compare.css")

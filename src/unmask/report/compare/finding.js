@@ -33,6 +33,15 @@ function rankDrawing(method, most) {
 
 const MARKS = { good: "✓", bad: "✕", open: "?" };
 
+const said = (kind, text, full = null) => el("li", { class: kind, title: full }, el("span", { class: "mark", "aria-hidden": "true" }, MARKS[kind]), el("span", {}, text));
+
+// What speaks for a method takes one line; how it was measured stands in the matrix.
+function praised(method) {
+  const good = method.verdicts.filter(([kind]) => kind === "good").map(([, text]) => text);
+  const heads = good.map((text) => text.split(" (")[0].replace(/\.$/, ""));
+  return good.length ? said("good", `${heads.map((head, i) => (i ? head.charAt(0).toLowerCase() + head.slice(1) : head)).join("; ")}.`, good.join(" ")) : null;
+}
+
 function rankingPanel(story) {
   const ranked = story.methods.filter((method) => method.rank);
   const most = Math.max(2, ...ranked.map((method) => method.rank[2]));
@@ -45,8 +54,9 @@ function rankingPanel(story) {
       el(
         "ul",
         { class: "says-of" },
-        method.verdicts.map(([kind, text]) => el("li", { class: kind }, el("span", { class: "mark", "aria-hidden": "true" }, MARKS[kind]), el("span", {}, text))),
-        method.failed.map(([reason, count]) => el("li", { class: "bad" }, el("span", { class: "mark", "aria-hidden": "true" }, MARKS.bad), el("span", {}, `Failed on ${many(count, "input")}: `, user(reason)))),
+        praised(method),
+        method.verdicts.filter(([kind]) => kind !== "good").map(([kind, text]) => said(kind, text)),
+        method.failed.map(([reason, count]) => said("bad", [`Failed on ${many(count, "input")}: `, user(reason)])),
       ),
     );
   return panel(

@@ -17,7 +17,7 @@ function lines(story) {
 }
 
 function place(line, value) {
-  const share = line.high > line.low ? (value - line.low) / (line.high - line.low) : 0.5;
+  const share = line.high > line.low ? (value - line.low) / (line.high - line.low) : 0.5 + Math.sign(value - line.low) / 2;
   const inside = Math.min(1, Math.max(0, share));
   return line.up ? inside : 1 - inside;
 }

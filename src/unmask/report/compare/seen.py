@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmask.evaluation.trial import spread
 from unmask.report.pictures import heat, picture
 from unmask.results import Attribution
-from unmask.run.compare.comparison import Comparison
+from unmask.run.compare import Comparison
 
 Json = dict[str, Any]
 _PICTURES = 6
@@ -28,7 +29,7 @@ def maps(comparison: Comparison, ids: Sequence[str]) -> Json:
     x = comparison.subject.x
     pictured = x.ndim == 4 and x.shape[1] in (1, 3) and min(x.shape[2:]) > 3
     some = range(min(len(x), _PICTURES if pictured else _OTHERS))
-    titles = [comparison.subject.titles[i] for i in some]
+    titles = [_title(comparison, i) for i in some]
     values: Json = {}
     for name in ids:
         if name not in comparison.attributions:
@@ -47,13 +48,21 @@ def maps(comparison: Comparison, ids: Sequence[str]) -> Json:
             for i, title in zip(some, titles, strict=True)
         ]
         return {"kind": "picture", "inputs": inputs, "values": values}
-    names = list(comparison.subject.names)
-    kind = "table" if x.is_floating_point() else "text"
+    subject = comparison.subject
+    names = [subject.pieces[i] if subject.pieces else subject.names for i in some]
     return {
-        "kind": kind,
-        "inputs": [{"title": title, "names": names} for title in titles],
+        "kind": "text" if subject.kind == "text" else "table",
+        "inputs": [
+            {"title": title, "names": own} for title, own in zip(titles, names, strict=True)
+        ],
         "values": values,
     }
+
+
+def _title(comparison: Comparison, i: int) -> str:
+    """What an input is called, and what the model says of it."""
+    title, said = comparison.subject.titles[i], comparison.subject.said
+    return f"{title}: {said[i]}" if said else title
 
 
 def of_players(comparison: Comparison, attribution: Attribution) -> Float[Tensor, "inputs players"]:
@@ -63,10 +72,12 @@ def of_players(comparison: Comparison, attribution: Attribution) -> Float[Tensor
         comparison: whose players.
         attribution: shaped like the inputs, or with a column per player.
     """
-    values, n = attribution.values.double(), len(comparison.subject.names)
-    if values.shape == (len(comparison.subject.x), n):
+    subject = comparison.subject
+    values, n = attribution.values.double(), len(subject.names)
+    if values.shape == (len(subject.x), n):
         return values
-    owner = comparison.subject.owner.flatten().long() % (n + 1)  # -1 finds the last
+    values = spread(values, subject.x.shape)
+    owner = subject.owner.flatten().long() % (n + 1)  # -1 finds the last
     sums = values.new_zeros(len(values), n + 1).index_add_(1, owner, values.flatten(1))
     return sums[:, :n]
 
@@ -80,7 +91,8 @@ def of_pixels(
         comparison: of pictures.
         attribution: shaped like the inputs, or with a column per player.
     """
-    values, subject = attribution.values.double(), comparison.subject
+    subject = comparison.subject
+    values = spread(attribution.values.double(), subject.x.shape)
     if values.shape != subject.x.shape:
         padded = torch.cat([values, values.new_zeros(len(values), 1)], 1)
         values = padded[:, subject.owner.long()]

@@ -19,6 +19,7 @@ _DOTS = 200
 """Inputs that are shown one by one behind a number."""
 _POINTS = 60
 """Points of a curve that an eye can tell apart in a small drawing."""
+_MOODS = {True: "good", False: "bad", None: "open"}
 _TITLES = {
     "all": "All",
     "exactness": "Exactness",
@@ -84,7 +85,9 @@ def _method(comparison: Comparison, name: str) -> Json:
         "rank": None
         if place is None
         else [_plain(one) for one in (place.rank, place.low, place.high)],
-        "verdicts": [["open", text] for text in comparison.verdicts.get(name, ())],
+        "verdicts": [
+            [_MOODS[remark.good], remark.text] for remark in comparison.verdicts.get(name, ())
+        ],
         "failed": Counter(
             failure.reason for failure in comparison.failures if failure.method == name
         ).most_common(),

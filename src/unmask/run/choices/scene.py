@@ -33,7 +33,10 @@ class Scene:
     @property
     def x(self) -> Shaped[Tensor, "*input"]:
         """The input, without a batch axis."""
-        return self.material.inputs[self.number]
+        if self.number in self.material.unreadable:
+            raise ValueError(self.material.unreadable[self.number])
+        x = self.material.inputs[self.number]
+        return x if self.opened.device is None else x.to(self.opened.device)
 
     @property
     def sentence(self) -> Sentence | None:

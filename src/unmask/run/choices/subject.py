@@ -34,11 +34,17 @@ class Subject:
     baseline: Shaped[Tensor, "*background"]
     view: View
 
+    @property
+    def passes(self) -> int:
+        """Inputs that the model is run on for the values of all coalitions."""
+        backgrounds = len(self.baseline) if self.baseline.ndim > self.scene.x.ndim else 1
+        return 2 ** len(self.players.names) * backgrounds
+
 
 def subject(scene: Scene, plan: Plan) -> Subject:
     """Make the choices of a plan for one input."""
     reading = SCORES[plan.score.name](scene, **plan.score.options)
-    baseline = BASELINES[plan.baseline.name](scene, **plan.baseline.options)
+    baseline = BASELINES[plan.baseline.name](scene, **plan.baseline.options).to(scene.x.device)
     players = PLAYERS[plan.players.name](scene, reading.score, baseline, **plan.players.options)
     return Subject(scene, reading, players, baseline, _view(scene, players, baseline))
 

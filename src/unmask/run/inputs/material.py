@@ -1,7 +1,7 @@
 """Inputs as they were read: tensors, and what a person calls them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -25,6 +25,7 @@ class Material:
         columns: of a table.
         sentences: of texts.
         digest: of the files and texts that they were read from.
+        unreadable: why, of inputs that could not be read; others stand in their places.
     """
 
     kind: Kind
@@ -34,13 +35,15 @@ class Material:
     digest: str
     columns: tuple[str, ...] = ()
     sentences: tuple[Sentence, ...] = ()
+    unreadable: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def mean(self) -> Float[Tensor, "*input"]:
         """The mean of all inputs, position by position; broken numbers do not count."""
-        stacked = torch.stack(list(self.inputs)).double()
+        read = [x for i, x in enumerate(self.inputs) if i not in self.unreadable]
+        stacked = torch.stack(read).double()
         stacked = torch.where(stacked.isfinite(), stacked, torch.nan)
         return stacked.nanmean(0).nan_to_num(0.0).to(self.inputs[0].dtype)
 

@@ -18,7 +18,8 @@ def read_images(path: Path, opened: Opened, size: tuple[int, int] | None) -> Mat
     """Read one picture, or all of a folder, as red, green and blue from 0 to 1.
 
     The shorter side is brought to the size and the middle is cut out, so that nothing is
-    distorted. A model that takes one channel is given grey.
+    distorted. A model that takes one channel is given grey. Pictures of a folder that cannot be
+    read are named as such, as long as there are others.
 
     Args:
         path: a file or a folder.
@@ -39,8 +40,16 @@ def read_images(path: Path, opened: Opened, size: tuple[int, int] | None) -> Mat
     if size is not None:
         height, width = size
     grey = channels == 1
-    images = [_read(file, height, width, grey).to(opened.dtype) for file in files]
-    shapes = {tuple(image.shape) for image in images}
+    images: dict[int, Tensor] = {}
+    unreadable: dict[int, str] = {}
+    for i, file in enumerate(files):
+        try:
+            images[i] = _read(file, height, width, grey).to(opened.dtype)
+        except ValueError as error:
+            unreadable[i] = str(error)
+    if not images:
+        raise ValueError(unreadable[0])
+    shapes = {tuple(image.shape) for image in images.values()}
     if len(shapes) > 1:
         raise ValueError(
             f"The pictures differ in size: {', '.join(map(str, sorted(shapes)))}. "
@@ -49,10 +58,11 @@ def read_images(path: Path, opened: Opened, size: tuple[int, int] | None) -> Mat
     digest = hashlib.sha256("".join(map(digest_of_file, files)).encode()).hexdigest()
     return Material(
         kind="image",
-        inputs=images,
+        inputs=[images.get(i, next(iter(images.values()))) for i in range(len(files))],
         titles=[file.name for file in files],
         truths=[None] * len(files),
         digest=digest,
+        unreadable=unreadable,
     )
 
 

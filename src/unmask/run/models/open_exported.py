@@ -73,7 +73,14 @@ def open_exported(path: Path) -> Opened:
             "time. Export it with a dynamic batch to run faster."
         )
     model = ExportedModel(program.module(), smallest, largest)
-    return Opened(model, digest_of_file(path), shape=shape, dtype=value.dtype, notes=tuple(notes))
+    return Opened(
+        model,
+        digest_of_file(path),
+        shape=shape,
+        dtype=value.dtype,
+        notes=tuple(notes),
+        source=str(path.resolve()),
+    )
 
 
 def _batch_range(program: torch.export.ExportedProgram, size: object) -> tuple[int, int | None]:

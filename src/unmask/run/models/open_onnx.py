@@ -102,6 +102,7 @@ def open_onnx(path: Path) -> Opened:
         shape=tuple(shape) or None,
         dtype=dtype,
         notes=tuple(notes),
+        source=str(path.resolve()),
     )
 
 

@@ -27,6 +27,9 @@ class Opened:
         blank: the token that stands for a hidden one, and how it is called.
         causal: whether the model predicts the next token.
         notes: what the user should know.
+        source: the file to open it from again, where it cannot be sent to another process itself.
+        device: where the model was put; None where it was opened.
+        precision: that it computes in; None for its own.
     """
 
     model: Callable[[Tensor], Tensor]
@@ -39,6 +42,9 @@ class Opened:
     blank: tuple[int, str] | None = None
     causal: bool = False
     notes: tuple[str, ...] = ()
+    source: str | None = None
+    device: str | None = None
+    precision: str | None = None
 
     @property
     def differentiable(self) -> bool:

@@ -154,7 +154,7 @@ def opened_at(opened: Opened, checkpoint: Checkpoint) -> Opened:
     # Weights are often saved from inside a wrapper, or from within one.
     inner = next((one for one in children if set(one.state_dict()) >= set(weights)), model)
     _fill(inner, weights)
-    return replace(opened, model=model.eval(), digest=checkpoint.digest)
+    return replace(opened, model=model.eval(), digest=checkpoint.digest, source=None)
 
 
 def _read(file: Path) -> dict[str, Tensor]:

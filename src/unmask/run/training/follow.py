@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,16 +12,19 @@ from torch.nn import functional
 
 from unmask.interactions import Snapshot, and_or_games
 from unmask.masking import masked
+from unmask.run.assemble import claim_store, describe_store, refuse_unwritable, tables_of
 from unmask.run.choices.choose_score import class_of_truth
 from unmask.run.choices.scene import Scene
 from unmask.run.choices.subject import Subject, subject
 from unmask.run.engine import Engine, Serial
 from unmask.run.explainer import Step
-from unmask.run.folder import RunFolder, digest_of_plan
+from unmask.run.folder import MOVABLE, RunFolder, digest_of_plan, sweep
 from unmask.run.inputs.material import Material, chosen
 from unmask.run.inputs.read_inputs import read_inputs
+from unmask.run.lock import locked
 from unmask.run.models.open_model import open_model
 from unmask.run.models.opened import Opened
+from unmask.run.models.placed import placed
 from unmask.run.plan import Choice, Plan
 from unmask.run.training.checkpoints import (
     Checkpoint,
@@ -35,7 +39,7 @@ METHOD = "and_or"
 PRECISION = 1e-2
 """Its gap, where the plan does not say another: profiles by order do not gain from a smaller one,
 which costs twenty times as much."""
-MAY_CHANGE = ("checkpoints", "budget")
+MAY_CHANGE = (*MOVABLE, "checkpoints", "budget")
 """Keys of a plan that results do not depend on: a training that goes on adds to the first."""
 _AT_ONCE = 256
 """Inputs in one call of the model, where only their loss is wanted."""
@@ -82,22 +86,37 @@ def follow(
         listen: is told of every checkpoint.
     """
     _refuse_methods(plan)
+    refuse_unwritable(plan)
+    with locked(Path(folder)):
+        return _followed(plan, Path(folder), engine or Serial(), listen)
+
+
+def _followed(
+    plan: Plan, path: Path, engine: Engine, listen: Callable[[Step], None] | None
+) -> Followed:
     checkpoints = find_checkpoints(plan.checkpoints)
     opened = open_model(plan.model)
     material = read_inputs(plan.inputs, opened)
     held_out = None if plan.held_out is None else read_inputs(plan.held_out, opened)
     numbers = chosen(material, plan.rows)
-    path = Path(folder)
     RunFolder(path).claim(plan, but=MAY_CHANGE)
+    claim_store(plan, but=MAY_CHANGE)
     about = (
         read_about(path)
         if (path / ABOUT).is_file()
         else _about(plan, opened, material, numbers, checkpoints)
     )
-    record = Record.open(path, replace(about, settings=_settings(plan, material)))
-    work = _Follower(plan, record, opened, material, held_out, numbers, len(checkpoints), listen)
-    computed = sum((engine or Serial()).map(work, checkpoints))
+    about = replace(about, settings=_settings(plan, material))
+    record = Record.open(path, about, tables_of(plan, path))
+    steps = [checkpoint.step for checkpoint in checkpoints]
+    work = _Follower(plan, record, opened, material, held_out, numbers, steps, listen)
+    computed = 0
+    for done, new in enumerate(engine.map(work, checkpoints), 1):
+        computed += new
+        work.told(done)
     record.assemble()
+    sweep(path)  # of workers that were lost
+    describe_store(plan, path / ABOUT)
     kept = [record.kept(step) for step in record.steps()]
     return Followed(
         record.path,
@@ -119,7 +138,7 @@ class _Follower:
         material: Material,
         held_out: Material | None,
         numbers: Sequence[int],
-        checkpoints: int,
+        steps: Sequence[int],
         listen: Callable[[Step], None] | None,
     ):
         self.plan = plan
@@ -128,15 +147,33 @@ class _Follower:
         self.material = material
         self.held_out = held_out
         self.numbers = numbers
-        self.checkpoints = checkpoints
+        self.steps = steps
         self.listen = listen
         self.done = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: there the same folder is written, and nobody listens."""
+        record = replace(self.record, path=self.record.path.resolve())
+        return {**self.__dict__, "record": record, "listen": None}
+
+    def told(self, done: int) -> None:
+        """Tell how far the run has come, where copies in other processes do the work.
+
+        Args:
+            done: checkpoints.
+        """
+        if done > self.done:
+            self.done = done
+            self._tell(self.steps[done - 1])
+
+    def _tell(self, step: int) -> None:
+        if self.listen is not None:
+            self.listen(Step(float(self.done), len(self.steps), f"step {step}", "terms"))
+
     def __call__(self, checkpoint: Checkpoint) -> int:
         """Find the terms at a checkpoint, unless they are there; 1 if that was to be done."""
-        if self.listen is not None:
-            title = f"step {checkpoint.step}"
-            self.listen(Step(float(self.done), self.checkpoints, title, "terms"))
+        RunFolder(self.record.path).refuse_absent()
+        self._tell(checkpoint.step)
         self.done += 1
         step = checkpoint.step
         if step in self.record.steps():
@@ -156,7 +193,7 @@ class _Follower:
         return 1
 
     def _looked_at(self, checkpoint: Checkpoint) -> tuple[Snapshot, tuple[str, ...]]:
-        opened = opened_at(self.opened, checkpoint)
+        opened = placed(opened_at(self.opened, checkpoint), self.plan)
         subjects = [
             _subject(self.plan, opened, self.material, number, target)
             for number, target in zip(self.numbers, self.record.about.targets, strict=True)
@@ -200,12 +237,12 @@ def _about(
     reasons = []
     for checkpoint in reversed(checkpoints):
         try:
-            last = opened_at(opened, checkpoint)
+            last = placed(opened_at(opened, checkpoint), plan)
             subjects = [_subject(plan, last, material, number, None) for number in numbers]
         except UnfitCheckpoint as error:
             reasons.append(f"step {checkpoint.step}: {error}")
             continue
-        cost = len(checkpoints) * sum(_passes(one) for one in subjects)
+        cost = len(checkpoints) * sum(one.passes for one in subjects)
         if plan.budget is not None and cost > plan.budget:
             raise ValueError(
                 f"{len(checkpoints)} checkpoints of {len(subjects)} inputs cost {cost:,} forward "
@@ -222,12 +259,6 @@ def _about(
         f"No checkpoint can be looked at ({'; '.join(reasons)[:400]}). Give weights of the network "
         f"{plan.model!r}."
     )
-
-
-def _passes(one: Subject) -> int:
-    """Inputs that the model is run on for one game."""
-    backgrounds = len(one.baseline) if one.baseline.ndim > one.scene.x.ndim else 1
-    return 2 ** len(one.players.names) * backgrounds
 
 
 def _subject(
@@ -253,9 +284,10 @@ def _losses(
     if None in truths or len(shapes) != 1:
         return None
     x = torch.stack([material.inputs[number] for number in numbers])
+    x = x if opened.device is None else x.to(opened.device)
     with torch.no_grad():
         output = torch.cat([opened.model(part.clone()) for part in x.split(_AT_ONCE)]).double()
-    labels = torch.tensor(truths)
+    labels = torch.tensor(truths, device=output.device)
     if output.ndim != 2 or output.shape[1] <= int(labels.max()):
         return None
     return functional.cross_entropy(output, labels, reduction="none")

@@ -4,8 +4,7 @@
 training.json                who plays on which samples, and how terms were sought
 steps/00000130/snapshot.json        the step; why it was skipped, if it was; what was noticed
 steps/00000130/tensors.safetensors  terms and losses, bit for bit
-steps/00000130/terms.parquet        the same terms for other programs
-interactions.parquet         all terms of all steps: input, step, order, members, logic, effect
+terms/part-00000130.parquet         the same terms for other programs (see `unmask.store.tables`)
 ```
 
 Every step is written whole or not at all, so that a run may be killed at any moment.
@@ -23,15 +22,15 @@ from torch import Tensor
 from unmask.interactions import Snapshot
 from unmask.lattice import indices
 from unmask.results import Interactions
-from unmask.run.folder import DRAFT, PLAN, TERMS, TRAINING, sweep
+from unmask.run.folder import DRAFT, PLAN, TRAINING, sweep
+from unmask.run.lock import LOCK
 from unmask.store import written
-from unmask.store.explanations import Explanation, gathered, write_explanations
+from unmask.store.explanations import Explanation, write_explanations
+from unmask.store.places import Place
+from unmask.store.tables import TERMS, part, tidy
 
 FORMAT, VERSION = "unmask training", 1
-ABOUT, STEPS, WORDS, TENSORS, ROWS = (
-    *(TRAINING, "steps", "snapshot.json", "tensors.safetensors"),
-    "terms.parquet",
-)
+ABOUT, STEPS, WORDS, TENSORS = TRAINING, "steps", "snapshot.json", "tensors.safetensors"
 
 
 @dataclass(frozen=True)
@@ -79,18 +78,21 @@ class Record:
     Args:
         path: the folder.
         about: what is the same at every step.
+        tables: where the table of terms lies; None for the folder.
     """
 
     path: Path
     about: About
+    tables: Place | None = None
 
     @classmethod
-    def open(cls, folder: str | Path, about: About) -> "Record":
+    def open(cls, folder: str | Path, about: About, tables: Place | None = None) -> "Record":
         """Begin a record, or go on with one of the same samples and settings.
 
         Args:
             folder: a new or empty one, or that of the same training.
             about: what is recorded.
+            tables: where the table of terms is put; None for the folder.
         """
         path = Path(folder)
         if (path / ABOUT).is_file():
@@ -105,7 +107,7 @@ class Record:
             with written(path / ABOUT) as draft:
                 draft.write_text(json.dumps(words, indent=1) + "\n", "utf-8")
         sweep(path)
-        return cls(path, about)
+        return cls(path, about, tables)
 
     @classmethod
     def read(cls, folder: str | Path) -> "Record":
@@ -168,16 +170,10 @@ class Record:
                 f"of their own, but these terms are of {len(names)} others. Keep the samples and "
                 "their order, or begin a record in another folder."
             )
+        self._write_rows(snapshot)  # first: where the step stands, its rows do
         with written(self._place(snapshot.step)) as draft:
             draft.mkdir()
             (draft / TENSORS).write_bytes(save(_packed(snapshot)))
-            write_explanations(
-                (
-                    Explanation(number, snapshot.step, "and_or", terms)
-                    for number, terms in enumerate(snapshot.terms)
-                ),
-                draft / ROWS,
-            )
             _say(draft, Kept(snapshot.step, None, tuple(notes), source, tuple(predicted)))
 
     def skip(self, step: int, reason: str, source: str = "") -> None:
@@ -213,12 +209,30 @@ class Record:
             self.snapshot(step) for step in self.steps() if self.kept(step).skipped is None
         )
 
-    def assemble(self) -> Path:
-        """Write the terms of all steps into one table."""
-        parts = [self._place(step) / ROWS for step in self.steps()]
-        with written(self.path / TERMS) as draft:
-            gathered([part for part in parts if part.is_file()], draft)
-        return self.path / TERMS
+    def assemble(self) -> Path | str:
+        """See that the table has the rows of all steps and no others, and say where it is."""
+        tables = self._tables()
+        there = set((tables / TERMS).listed()[1])
+        found = [step for step in self.steps() if self.kept(step).skipped is None]
+        for step in found:
+            if part(tables, TERMS, step).name not in there:  # put elsewhere, or by another version
+                self._write_rows(self.snapshot(step))
+        tidy(tables, TERMS, found)
+        table = tables / TERMS
+        return table.local or table.url
+
+    def _write_rows(self, snapshot: Snapshot) -> None:
+        with part(self._tables(), TERMS, snapshot.step).written() as draft:
+            write_explanations(
+                (
+                    Explanation(number, snapshot.step, "and_or", terms)
+                    for number, terms in enumerate(snapshot.terms)
+                ),
+                draft,
+            )
+
+    def _tables(self) -> Place:
+        return self.tables or Place(str(self.path))
 
     def _place(self, step: int) -> Path:
         return self.path / STEPS / f"{step:08d}"
@@ -256,7 +270,7 @@ def _foreign(path: Path) -> list[str]:
     if not path.is_dir():
         return []
     names = (part.name for part in path.iterdir())
-    return sorted(name for name in names if name != PLAN and not DRAFT.fullmatch(name))
+    return sorted(name for name in names if name not in (PLAN, LOCK) and not DRAFT.fullmatch(name))
 
 
 def _refuse_another(path: Path, before: About, about: About) -> None:

@@ -1,0 +1,82 @@
+import pytest
+import torch
+from torch import nn
+
+from unmask import features, patches
+from unmask.sharing.chain import chain
+from unmask.sharing.dependence import measured
+from unmask.zoo.resnet import ResNet20
+
+
+@torch.no_grad()
+def found(model, x, players, rows=64):
+    cuts, total = measured(chain(model.eval()), x, players, rows)
+    return {cut.place: cut for cut in cuts}, total
+
+
+def test_dependence_by_hand():
+    """Two convolutions of width 3 over nine pixels in a row, of three players."""
+    model = nn.Sequential(nn.Conv1d(1, 2, 3, padding=1), nn.ReLU(), nn.Conv1d(2, 1, 3, stride=2))
+    players = features(9, {"a": [0, 1, 2], "b": [3, 4, 5], "c": [6, 7, 8]})
+    cuts, _ = found(model, torch.zeros(1, 9), type(players)(players.owner[None], players.names))
+    first, second, last = cuts.values()
+    one = [[1, 1, 1, 1, 0, 0, 0, 0, 0], [0, 0, 1, 1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 1, 1, 1, 1]]
+    assert first.depends.int().tolist() == second.depends.int().tolist() == one
+    assert last.depends.int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 1, 1]]
+    assert first.shape == (2, 9)
+    assert last.shape == (1, 4)
+
+
+def test_a_weight_of_zero_and_dead_units_still_depend():
+    """What a player shows may differ from what it shows here."""
+    model = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.ReLU(), nn.Conv2d(1, 1, 3, padding=1))
+    with torch.no_grad():
+        model[0].weight.zero_()
+        model[0].bias.fill_(-1)
+    cuts, _ = found(model, torch.zeros(1, 6, 6), patches((1, 6, 6), (2, 2)))
+    assert [int(cut.depends.sum()) for cut in cuts.values()] == [64, 64, 100]
+
+
+def test_what_is_measured_is_what_changes():
+    """Against two inputs that differ in one player, on a network with shortcuts."""
+    torch.manual_seed(0)
+    model, x = ResNet20().eval(), torch.rand(3, 32, 32)
+    players = patches((3, 32, 32), (3, 4))
+    cuts, total = found(model, x, players)
+    operations = chain(model)
+    for place, cut in cuts.items():
+        run = operations.piece(None, place)
+        for player in (0, 5, 11):
+            other = torch.where(players.owner == player, torch.rand(3, 32, 32), x)
+            with torch.no_grad():
+                changed = (run(other[None]) != run(x[None])).any(1).flatten()
+            assert not (changed & ~cut.depends[player]).any()
+            # Where the receptive field is small it is nearly all that may change.
+            assert place > 10 or changed.sum() >= 0.8 * cut.depends[player].sum()
+    spent = [cut.spent for cut in cuts.values()]
+    assert spent == sorted(spent)
+    assert 0 < spent[0] < spent[-1] <= total
+
+
+def test_batches_change_nothing():
+    model, x = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.ReLU()), torch.rand(1, 9, 9)
+    players = patches((1, 9, 9), (3, 3))
+    cuts, total = found(model, x, players)
+    for rows in (1, 2, 5):
+        others, other = found(model, x, players, rows)
+        assert other == pytest.approx(total, rel=1e-12)
+        for place, cut in cuts.items():
+            assert torch.equal(others[place].depends, cut.depends)
+            assert others[place].shape == cut.shape
+
+
+def test_costs_are_a_function_of_shapes():
+    """A convolution of 64 to 64 channels on 8 x 8 places: 2.36 million products."""
+    torch.manual_seed(0)
+    x = torch.rand(64, 8, 8)
+    players = patches((64, 8, 8), (2, 2))
+    _, total = found(nn.Sequential(nn.Conv2d(64, 64, 3, padding=1)), x, players)
+    products = 64 * 64 * 9 * 64
+    assert 0.01 * products <= total <= 0.012 * products
+    _, again = found(nn.Sequential(nn.Conv2d(64, 64, 3, padding=1)), 100 * x, players)
+    assert again == total
