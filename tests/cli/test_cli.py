@@ -167,7 +167,7 @@ def test_names_of_the_user_cannot_steer_the_terminal(here):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["explian"], "No such command 'explian'. Did you mean 'explain'? See"),
+        (["explian"], "No such command 'explian'. Did you mean 'explain', 'plan'? See"),
         (["explain"], "Missing argument 'model'. See `unmask explain --help`."),
         (["explain", "m", "--rwo", "1"], "No such option: --rwo"),
         (["explain", "m", "--row", "x"], "Invalid value for '--row'"),
@@ -200,7 +200,7 @@ def test_a_wish_that_cannot_be_fulfilled_makes_no_folder(here):
 def test_an_error_of_the_system_says_what_to_do(here):
     done = typed("explain", "m.pt2", "t.csv", "--label", "y", "--out", "/proc/nowhere")
     assert done.exit_code == 2
-    assert done.stderr.startswith("unmask: '/proc/nowhere' cannot be used: ")
+    assert done.stderr.startswith("unmask: Nothing can be written in '/proc/nowhere': ")
     assert done.stderr.endswith(". Check the path.\n")
 
 

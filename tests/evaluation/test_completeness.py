@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from unmask import features, log_odds, logit, patches, tokens
 from unmask.evaluation import completeness
@@ -293,3 +294,43 @@ def test_on_images_with_one_class_each():
     )
     assert found.numbers["valid"] >= 0.8
     assert refused.numbers["raised_ValueError"] == 20
+
+
+def test_values_of_positions_whose_players_have_another_order():
+    weights = torch.tensor([6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
+    players = features(list("abcdef"), groups={"z": ["f"]})  # z, then a to e
+    found = completeness(
+        logit(linear_network(weights), 0),
+        torch.ones(3, 6),
+        explain=lambda score, x: Attribution(weights * x),
+        baseline=torch.zeros(6),
+        players=players,
+    )
+    assert found.numbers["valid"] == 1
+
+
+class Sizes(TorchDispatchMode):
+    """Keeps the size of the largest tensor that is made."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor):
+            self.largest = max(self.largest, made.numel())
+        return made
+
+
+def test_random_values_of_many_players_are_held_some_at_a_time():
+    n = 20_000  # of which a thousand random attributions are drawn
+    weights = torch.rand(n, generator=torch.Generator().manual_seed(0))
+    with Sizes() as sizes:
+        found = completeness(
+            logit(linear_network(weights), 0),
+            torch.ones(1, n),
+            explain=lambda score, x: Attribution(weights * x),
+            baseline=torch.zeros(n),
+            players=features(n),
+        )
+    assert found.numbers["valid"] == 1
+    assert sizes.largest < 1000 * n

@@ -253,3 +253,23 @@ def _network():
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(5, 12), nn.ReLU(), nn.Linear(12, 3))
     return model.double().eval()
+
+
+def test_columns_named_after_the_players_are_theirs_whatever_their_order():
+    weights = torch.tensor([4.0, 2.0, 1.0])
+    players = features(list("abc"), groups={"z": ["c"]})  # z, a, b
+    numbers = [
+        exactness(
+            logit(linear_network(weights), 0),
+            torch.ones(2, 3),
+            explain=lambda score, x, one=one: one,
+            baseline=torch.zeros(3),
+            players=players,
+            truth=Attribution(weights.expand(2, 3)),
+        ).numbers["truth_error"]
+        for one in (
+            Attribution(weights.expand(2, 3)),
+            Attribution(torch.tensor([1.0, 4.0, 2.0]).expand(2, 3), names=players.names),
+        )
+    ]
+    assert numbers == [0, 0]

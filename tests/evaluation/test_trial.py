@@ -187,3 +187,32 @@ def test_a_model_that_fails_leaves_gradients_as_they_were():
     with pytest.raises(RuntimeError, match="no"):
         trial.ends()
     assert torch.is_grad_enabled()
+
+
+def test_columns_are_positions_where_players_have_another_order_and_names_do_not_tell():
+    players = features(["a", "b", "c"], groups={"z": ["c"]})  # z, a, b
+    trial = on_trial(logit(nn.Linear(3, 1), 0), torch.ones(1, 3), players, torch.zeros(3))
+    values = torch.tensor([[1.0, 2.0, 4.0]])
+    assert trial.of(Attribution(values)).tolist() == [[4, 1, 2]]
+    assert trial.of(Attribution(values, names=("a", "b", "c"))).tolist() == [[4, 1, 2]]
+    assert trial.of(Attribution(values, names=players.names)).tolist() == [[1, 2, 4]]
+
+
+def test_a_game_of_many_players_is_not_handed_all_masks_at_once():
+    n, handed = 5000, []
+
+    def value(masks):
+        handed.append(len(masks))
+        return masks[:, 0].double()
+
+    trial = tried(Game(value, tuple(map(str, range(n)))))
+    found = trial.ask(lambda _, k: torch.arange(n) < k[:, None], n + 1)
+    assert found.tolist() == [[0.0] + [1.0] * n]
+    assert max(handed) * n <= 2**24
+    assert trial.ask(lambda _, k: torch.ones(0, n, dtype=torch.bool), 0).shape == (1, 0)
+
+
+def test_of_a_game_with_a_graph_none_is_kept():
+    weights = torch.arange(3.0, requires_grad=True)
+    trial = tried(Game(lambda own: own.float() @ weights, tuple("abc")))
+    assert not trial.under(torch.eye(3).bool()).requires_grad

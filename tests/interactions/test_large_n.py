@@ -223,6 +223,7 @@ def test_sixty_words():
     assert terms.residual == pytest.approx(unexplained(terms, game), rel=0.5)
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero")  # of shapiq, in bins that hold nothing
 @pytest.mark.oracle
 @pytest.mark.slow
 def test_shapiq_finds_the_same_terms():

@@ -12,6 +12,7 @@ from unmask import constant, features, log_odds, patches, predicted
 from unmask.report import build_comparison
 from unmask.results import Attribution
 from unmask.run.compare import Words, compare
+from unmask.run.folder import Failure
 
 NASTY = "</script><b>row</b> & {{data}}"
 METHODS = ("shapley_exact", "gradient", "occlusion")
@@ -206,3 +207,46 @@ def test_pictures_are_shown_with_what_each_method_sees(opened, comparison):
     assert cards.count() == 4  # the inputs themselves, too
     for i in range(1, 4):
         assert cards.nth(i).locator("img.over").count() == 6
+
+
+def test_a_metric_that_failed_is_no_input_that_failed(opened, comparison):
+    nothing = comparison.ratings["gradient"]["deletion"]
+    nothing = replace(nothing, values=torch.full_like(nothing.values, torch.nan))
+    own = comparison.ratings["gradient"] | {"deletion": nothing}
+    found = replace(
+        comparison,
+        ratings={**comparison.ratings, "gradient": own},
+        failures=(Failure(-1, "deletion", "gradient", "RuntimeError: out of order"),),
+    )
+    page = opened(found)
+    assert page.locator(".by-metric td[title='RuntimeError: out of order']").count() == 1
+    assert page.locator(".ranking").get_by_text("Failed on").count() == 0
+
+
+@pytest.mark.parametrize("width", [380, 800])
+def test_a_long_name_does_not_hide_the_numbers(opened, comparison, width):
+    name = "a" * 100
+    methods = [
+        {name if one == "gradient" else one: value for one, value in part.items()}
+        for part in (
+            comparison.ratings,
+            comparison.attributions,
+            comparison.places,
+            comparison.verdicts,
+        )
+    ]
+    order = tuple(name if one == "gradient" else one for one in comparison.order)
+    ratings, attributions, places, verdicts = methods
+    page = opened(
+        replace(
+            comparison,
+            ratings=ratings,
+            attributions=attributions,
+            places=places,
+            verdicts=verdicts,
+            order=order,
+        ),
+        width=width,
+    )
+    page.locator("button.open").first.click(timeout=3000)
+    assert page.locator(".detail").count() == 1

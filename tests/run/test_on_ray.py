@@ -53,7 +53,7 @@ def lines(file):
     return [int(line) for line in file.read_text().split()]
 
 
-@pytest.mark.slow  # starts processes that import torch
+@pytest.mark.long  # starts processes that import torch, one after the other
 def test_answers_come_in_the_order_of_the_items_whatever_the_order_they_are_found_in(
     cluster, tmp_path
 ):
@@ -66,7 +66,7 @@ def test_answers_come_in_the_order_of_the_items_whatever_the_order_they_are_foun
     assert order.index(2) < 4  # the other worker went on while the first item took its time
 
 
-@pytest.mark.slow  # starts processes that import torch
+@pytest.mark.long  # starts processes that import torch, one after the other
 def test_the_work_is_sent_once_to_every_worker(cluster, tmp_path):
     assert list(OnRay().map(Errand(tmp_path / "log"), range(9))) == squares(9)
     processes = lines(tmp_path / "shipped")
@@ -74,7 +74,7 @@ def test_the_work_is_sent_once_to_every_worker(cluster, tmp_path):
     assert os.getpid() not in processes
 
 
-@pytest.mark.slow  # starts processes that import torch
+@pytest.mark.long  # starts processes that import torch, one after the other
 def test_no_more_workers_than_asked_for_or_needed(cluster, tmp_path):
     assert list(OnRay(workers=1).map(Errand(tmp_path / "log"), range(3))) == squares(3)
     assert len(lines(tmp_path / "shipped")) == 1
@@ -84,7 +84,7 @@ def test_no_more_workers_than_asked_for_or_needed(cluster, tmp_path):
     assert list(OnRay().map(Errand(tmp_path / "log"), [])) == []
 
 
-@pytest.mark.slow  # starts processes that import torch
+@pytest.mark.long  # starts processes that import torch, one after the other
 def test_the_item_of_a_killed_worker_is_done_again_and_no_other(cluster, tmp_path):
     work = Deadly(tmp_path / "log", at=3)
     assert list(OnRay().map(work, range(8))) == squares(8)
@@ -93,7 +93,7 @@ def test_the_item_of_a_killed_worker_is_done_again_and_no_other(cluster, tmp_pat
     assert sorted(done) == sorted([*range(8), 3])
 
 
-@pytest.mark.slow  # starts processes that import torch
+@pytest.mark.long  # starts processes that import torch, one after the other
 def test_an_item_that_always_takes_its_worker_along_is_given_up(cluster, tmp_path):
     work = InsuredDeadly(tmp_path / "log", at=2, times=99)
     found = list(OnRay().map(work, range(6)))
@@ -105,7 +105,7 @@ def test_an_item_that_always_takes_its_worker_along_is_given_up(cluster, tmp_pat
         list(OnRay().map(Deadly(tmp_path / "other", at=2, times=99), range(6)))
 
 
-@pytest.mark.slow  # starts processes that import torch
+@pytest.mark.long  # starts processes that import torch, one after the other
 def test_errors_arrive_as_they_were_raised(cluster):
     with pytest.raises(ValueError, match="one is too many") as raised:
         list(OnRay().map(fails, [0, 1]))
@@ -134,7 +134,7 @@ def test_a_run_has_the_same_bytes_as_one_without_a_cluster(cluster, tmp_path, mo
     assert files_of(tmp_path / "serial") == files_of(tmp_path / "spread")
 
 
-@pytest.mark.slow  # starts processes that import torch
+@pytest.mark.long  # starts processes that import torch, one after the other
 def test_models_of_every_kind_are_sent(cluster, tmp_path, logged):
     write_onnx(tmp_path / "m.onnx", nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)), "N")
     names = (str(tmp_path / "m.onnx"), "unmask_test_counted:counted", "unmask.zoo:breast_cancer")
@@ -148,7 +148,7 @@ def test_models_of_every_kind_are_sent(cluster, tmp_path, logged):
         assert files_of(tmp_path / f"serial{i}") == files_of(tmp_path / f"spread{i}")
 
 
-@pytest.mark.slow  # starts processes that import torch
+@pytest.mark.long  # starts processes that import torch, one after the other
 def test_a_model_that_kills_its_process_on_one_input_costs_the_others_nothing(
     cluster, tmp_path, logged
 ):
@@ -247,7 +247,7 @@ def test_rows_of_a_table_do_not_take_the_table_along_and_tied_weights_stay_tied(
     assert there[0].weight.requires_grad
 
 
-@pytest.mark.slow  # starts processes that import torch
+@pytest.mark.long  # starts processes that import torch, one after the other
 def test_a_worker_without_the_package_says_which(cluster, monkeypatch):
     nowhere = ModuleType("unmask_test_nowhere")
     exec("class Work:\n    def __call__(self, item):\n        return item\n", nowhere.__dict__)
@@ -258,7 +258,7 @@ def test_a_worker_without_the_package_says_which(cluster, monkeypatch):
     assert "Install the same packages on all" in str(told.value)
 
 
-@pytest.mark.slow  # starts processes that import torch
+@pytest.mark.long  # starts processes that import torch, one after the other
 def test_a_worker_of_another_version_is_refused(cluster, monkeypatch):
     import unmask.run.on_ray as room
 
@@ -268,7 +268,7 @@ def test_a_worker_of_another_version_is_refused(cluster, monkeypatch):
         list(OnRay().map(abs, [1]))
 
 
-@pytest.mark.slow  # starts processes that import torch
+@pytest.mark.long  # starts processes that import torch, one after the other
 def test_a_worker_that_does_not_see_the_folder_says_so(cluster, tmp_path):
     plan = plan_for(tmp_path, rows(2))
 
@@ -284,7 +284,7 @@ def test_a_worker_that_does_not_see_the_folder_says_so(cluster, tmp_path):
         execute(plan, tmp_path / "out", engine=Far())
 
 
-@pytest.mark.slow  # starts processes that import torch
+@pytest.mark.long  # starts processes that import torch, one after the other
 def test_another_cluster_than_the_present_one_is_refused(cluster):
     with pytest.raises(ValueError, match=r"part of the cluster at .* already"):
         list(OnRay(address="127.0.0.1:1").map(abs, [1]))
@@ -312,7 +312,7 @@ def test_fewer_than_one(wrong):
         OnRay(**wrong)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_cluster_of_its_own_is_ended_and_leaves_no_trace(tmp_path):
     pytest.importorskip("ray")
     code = (
@@ -338,7 +338,7 @@ def test_a_cluster_of_its_own_is_ended_and_leaves_no_trace(tmp_path):
     assert done.stdout == "one is too many. Give another.\n"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_line_spreads_a_run(tmp_path):
     pytest.importorskip("ray")
     plan = plan_for(tmp_path, rows(9), methods={"shapley_exact": {}})

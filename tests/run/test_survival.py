@@ -73,7 +73,7 @@ def test_a_run_that_ends_anywhere_goes_on_to_the_same_bytes(tmp_path, counted, w
         assert asked(counted) - before == total - kept * (1 + 16)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("after", [3, 12])
 def test_the_driver_of_a_cluster_may_be_killed_and_its_workers_go_with_it(
     tmp_path, counted, whole, after
@@ -120,7 +120,7 @@ def workers_in(folder):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_workers_are_killed_at_random_and_the_run_does_not_notice(tmp_path, counted, whole):
     pytest.importorskip("ray")
     _, wanted, total = whole

@@ -148,8 +148,8 @@ def _print(comparison: "Comparison") -> None:
     if comparison.left_out:
         console.print(say.note(f"Left out: {len(comparison.left_out)} methods that do not fit."))
     for one in comparison.failures[:SHOWN]:
-        where = one.title if one.number < 0 else f"{one.title} (input {one.number})"
-        console.print(say.note(f"Failed: {one.method or 'the model'}, {where}: {one.reason}"))
+        who = one.method or "the model"
+        console.print(say.note(f"Failed: {who}, {one.title}: {one.reason}"))
     if len(comparison.failures) > SHOWN:
         console.print(say.note(f"... and {len(comparison.failures) - SHOWN} more failures."))
     if comparison.folder is not None:

@@ -20,6 +20,8 @@ REASONS = ("raised", "unusable", "not_finite", "constant", "misses_sum", "no_bet
 """Why an explanation does not count, in the order in which that is asked; places count from 1."""
 _LEAST = 1e-6
 """A score that changes by less has no sum of which a share could be missed."""
+_AT_ONCE = 2**22
+"""Random values that are held at a time."""
 _NORMAL = 1.959963984540054
 """Standard deviations about the mean of a normal number that hold 95 % of it."""
 
@@ -135,15 +137,21 @@ def _explanations(
                 reason[rows] = _code("raised")
                 errors[type(made).__name__] += 1
                 continue
-            if made is not None and made.shape[1:] != (n,):
-                made = spread(made, x[rows].shape)
-            place = of_players if made is not None and made.shape[1:] == (n,) else of_positions
-            if made is None or made.shape != place[rows].shape:
+            if made is None:
                 reason[rows] = _code("unusable")
                 continue
-            finite = made.flatten(1).isfinite().all(1)
+            said = made.values.detach()
+            if said.shape[1:] != (n,):
+                said = spread(said, x[rows].shape)
+            # As in Trial.of: where both would fit, columns are positions unless the names tell.
+            named = made.names == trial.names or x.shape[1:] != (n,)
+            place = of_players if said.shape[1:] == (n,) and named else of_positions
+            if said.shape != place[rows].shape:
+                reason[rows] = _code("unusable")
+                continue
+            finite = said.flatten(1).isfinite().all(1)
             reason[rows[~finite]] = _code("not_finite")
-            place[rows[finite]] = made[finite].to(place)
+            place[rows[finite]] = said[finite].to(place)
     # What nobody owns may be told something too, and counts towards the sum.
     total = of_players.sum(1) + of_positions.flatten(1).sum(1)
     return of_players + trial.of(Attribution(of_positions)), total, reason, errors
@@ -151,8 +159,8 @@ def _explanations(
 
 def _tried(
     score: Score, x: Tensor, explain: Explain, rows: Int[Tensor, " rows"]
-) -> Iterator[tuple[Int[Tensor, " rows"], Tensor | Exception | None]]:
-    """The values of batches of inputs; those of a batch that fails, half by half."""
+) -> Iterator[tuple[Int[Tensor, " rows"], Attribution | Exception | None]]:
+    """The explanations of batches of inputs; those of a batch that fails, half by half."""
     try:
         made = explain(score.at(rows), x[rows])
     except Exception as error:  # whatever an explainer does, the other inputs go on
@@ -162,7 +170,7 @@ def _tried(
         for half in rows.tensor_split(2):
             yield from _tried(score, x, explain, half)
         return
-    yield rows, made.values.detach() if isinstance(made, Attribution) else None
+    yield rows, made if isinstance(made, Attribution) else None
 
 
 def _better_than_random(
@@ -176,10 +184,14 @@ def _better_than_random(
     n, draws = values.shape[1], 1000
     order = torch.rand(samples, n, generator=generator, device=generator.device).argsort(1)
     removed = (order < max(1, round(n / 5))).to(values.device)
-    random = torch.randn(draws, n, generator=generator, device=generator.device).to(values)
     whole, _ = trial.ends()
     drops = _standard(whole[:, None].double() - trial.under(~removed).double())
-    said, guessed = (_standard(rows @ removed.to(values).T) for rows in (values, random))
+    who = removed.to(values).T
+    random = []
+    for some in torch.arange(draws).split(max(16, _AT_ONCE // n)):
+        rows = torch.randn(len(some), n, generator=generator, device=generator.device)
+        random.append(rows.to(values) @ who)
+    said, guessed = _standard(values @ who), _standard(torch.cat(random))
     return (said * drops).sum(1) > (drops @ guessed.T).quantile(level, 1)
 
 

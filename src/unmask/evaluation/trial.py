@@ -22,6 +22,10 @@ Fill = Callable[[Int[Tensor, " batch"], Bool[Tensor, "batch *input"]], Shaped[Te
 """The inputs of these numbers when only what is visible is left of them."""
 
 
+_AT_ONCE = 2**24
+"""Entries of the masks that a game is handed at a time."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """Inputs, and what becomes of the score when parts of them are removed.
@@ -30,7 +34,8 @@ class Trial:
         ask: masks, and how many there are of each input -> the scores.
         inputs: how many.
         names: of the players.
-        total: attributions shaped like the inputs -> the sum of each player's.
+        total: attributions shaped like the inputs -> the sum of each player's; what has a column
+            per player already, as it is.
     """
 
     ask: Callable[[Masks, int], Float[Tensor, "inputs masks"]]
@@ -43,7 +48,8 @@ class Trial:
 
         Args:
             attribution: shaped like the inputs, or coarser (a map of one channel), or with a
-                column per player.
+                column per player. Where each position is a player, but in another order, columns
+                are positions unless the names of the attribution are those of the players.
         """
         if not isinstance(attribution, Attribution):
             raise TypeError(
@@ -52,7 +58,8 @@ class Trial:
             )
         values = attribution.values.detach()
         admission.finite("The attribution", values)
-        if values.shape != (self.inputs, len(self.names)):
+        of_players = values.shape == (self.inputs, len(self.names))
+        if not of_players or attribution.names != self.names:
             values = self.total(values)
         return values.to(torch.promote_types(values.dtype, torch.float32))
 
@@ -161,10 +168,16 @@ def tried(trial: Trial | Game) -> Trial:
         )
 
     def ask(masks: Masks, count: int) -> Tensor:
-        numbers = torch.arange(count)
-        return trial(masks(torch.zeros_like(numbers), numbers))[None]
+        if count == 0:
+            return torch.zeros(1, 0)
+        parts = torch.arange(count).split(max(1, _AT_ONCE // len(trial.names)))
+        values = [trial(masks(torch.zeros_like(some), some)).detach() for some in parts]
+        found = torch.cat(values)[None]
+        return found if found.is_floating_point() else found.double()
 
     def total(values: Tensor) -> Tensor:
+        if values.shape == (1, len(trial.names)):
+            return values
         raise ValueError(
             f"The game has {len(trial.names)} players, but the attribution has shape "
             f"{tuple(values.shape)}. Give one row with a value per player."
@@ -204,13 +217,15 @@ def spread(values: Tensor, shape: torch.Size) -> Tensor:
 
 def _totals(values: Tensor, x: Tensor, players: Players) -> Float[Tensor, "inputs players"]:
     """The sum over the positions of each player; what is never hidden does not count."""
+    n = len(players.names)
+    if values.shape == (len(x), n) != x.shape:
+        return values
     values = spread(values, x.shape)
     if values.shape != x.shape:
         raise ValueError(
             f"The attribution has shape {tuple(values.shape)}, but the inputs {tuple(x.shape)} and "
-            f"there are {len(players.names)} players. Give a value per position, or per player."
+            f"there are {n} players. Give a value per position, or per player."
         )
-    n = len(players.names)
     owner = players.owner.to(values.device).flatten().long() % (n + 1)  # -1 finds the last
     wide = values.flatten(1).to(torch.promote_types(values.dtype, torch.float32))
     return wide.new_zeros(len(values), n + 1).index_add_(1, owner, wide)[:, :n]

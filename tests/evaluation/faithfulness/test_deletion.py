@@ -15,7 +15,7 @@ from removals import (
     sum_of_four,
 )
 from strategies import relu_network
-from unmask import Score, features, logit, patches, predicted, probability, zoo
+from unmask import Game, Score, features, logit, patches, predicted, probability, zoo
 from unmask.evaluation import blurred, deletion, insertion, on_trial
 from unmask.methods.saliency import input_x_gradient
 from unmask.results import Attribution
@@ -148,3 +148,21 @@ def test_lenet_on_digits_put_back_on_a_blur():
     assert deletion(away, said, steps=28).mean < deletion(away, drawn, steps=28).interval()[0]
     one, other = (insertion(back, a, steps=28, normalized=False) for a in (said, drawn))
     assert one.mean > other.interval()[1]
+
+
+@pytest.mark.parametrize("metric", [deletion, insertion])
+def test_ends_that_differ_by_rounding_alone_are_the_same(metric):
+    weights = torch.rand(4, 8, generator=torch.Generator().manual_seed(0))
+    score = logit(lambda x: (x @ weights).softmax(1).sum(1, keepdim=True), 0)
+    x = torch.rand(8, 4, generator=torch.Generator().manual_seed(1))
+    trial = on_trial(score, x, features(4), torch.zeros(4))
+    whole, nothing = trial.ends()
+    assert (whole != nothing).any()
+    told = Attribution(torch.tensor([[4.0, 3.0, 2.0, 1.0]]).expand(8, 4))
+    assert metric(trial, told).values.isnan().all()
+
+
+def test_a_game_of_whole_numbers_is_tried_too():
+    votes = Game(lambda masks: (masks.sum(1) > 1).long(), ("a", "b", "c"))
+    rated = deletion(votes, Attribution(torch.tensor([[3.0, 2.0, 1.0]])))
+    assert rated.values.tolist() == [0.5]  # 1, 1, 0, 0 over thirds

@@ -255,3 +255,13 @@ def test_a_network_and_its_game_agree():
     assert logic_fidelity(trial, Attribution(truth)).values.tolist() == pytest.approx(
         [1, 1], abs=1e-6
     )
+
+
+def test_a_score_that_rounding_alone_moves_has_no_logic():
+    weights = torch.rand(4, 8, generator=seeded())
+    score = logit(lambda x: (x @ weights).softmax(1).sum(1, keepdim=True), 0)
+    trial = on_trial(score, torch.rand(8, 4, generator=seeded(1)), features(4), torch.zeros(4))
+    assert len(trial.under(torch.rand(16, 4, generator=seeded(2)) < 0.5).unique()) > 1
+    told = Attribution(torch.tensor([[4.0, 3.0, 2.0, 1.0]]).expand(8, 4))
+    assert logic_fidelity(trial, told).values.isnan().all()
+    assert contribution_fidelity(trial, told).values.isnan().all()

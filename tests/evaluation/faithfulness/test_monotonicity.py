@@ -219,3 +219,15 @@ def test_quantus_asks_for_a_rise_at_every_step_after_the_first():
     )
     every = (ours.curve[:, 1:].diff(dim=1) >= 0).all(1)
     assert [bool(one) for one in np.array(theirs)] == every.tolist()
+
+
+def test_players_that_differ_by_rounding_alone_are_alike():
+    score = logit(linear_network(torch.full((6,), 0.37)), 0)
+    found = monotonicity_correlation(
+        score,
+        torch.full((1, 6), 0.731),
+        attribution=said([6, 5, 4, 3, 2, 1]),
+        players=features(6),
+        data=torch.rand(20, 1, generator=seeded()).expand(20, 6),
+    )
+    assert found.values.isnan().all()

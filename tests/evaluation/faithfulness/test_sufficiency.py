@@ -28,10 +28,12 @@ def test_what_a_sum_loses():
     assert kept.curve.tolist() == [[6.0, 3.0, 0.0]]
     assert kept.values.tolist() == [3.0]
     assert not kept.higher_is_better
+    assert kept.evaluations == 3  # the whole is what the share of 1 keeps
     gone = comprehensiveness(sum_of_four(), SAID, shares=(0.25, 0.5, 1.0))
     assert gone.curve.tolist() == [[4.0, 7.0, 10.0]]
     assert gone.values.tolist() == [7.0]
     assert gone.higher_is_better
+    assert gone.evaluations == 4
     assert gone.at.tolist() == [0.25, 0.5, 1.0]
 
 

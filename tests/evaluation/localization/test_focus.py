@@ -118,3 +118,20 @@ def test_what_makes_no_mosaic_is_refused(labels, samples, message):
     data, _ = pictures()
     with pytest.raises((TypeError, ValueError), match=message):
         focus(Channels(), data, labels=labels, explain=input_x_gradient, samples=samples)
+
+
+def test_a_model_whose_answers_hang_on_the_batch_is_refused():
+    data, labels = pictures()
+    model = nn.Sequential(nn.BatchNorm2d(CLASSES), Channels()).train()
+    with pytest.raises(ValueError, match="in training mode"):
+        focus(model, data, labels=labels, explain=lambda score, x: Attribution(x), samples=2)
+
+
+@pytest.mark.parametrize("side", [3, 4, 7])
+def test_half_of_a_flat_explanation_lies_right_whatever_the_size(side):
+    data, labels = pictures(side)
+    found = focus(
+        Channels(), data, labels=labels, samples=12, shrunk=True,
+        explain=lambda score, x: Attribution(torch.ones_like(x)),
+    )  # fmt: skip
+    assert found.values.tolist() == [0.5] * 12

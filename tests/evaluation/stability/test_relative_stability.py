@@ -6,7 +6,7 @@ from torch import nn
 
 from quantus_alone import quantus
 from strategies import relu_network
-from unmask import Attribution, log_odds, logit, predicted, zoo
+from unmask import Attribution, Score, log_odds, logit, predicted, zoo
 from unmask.evaluation import (
     relative_output_stability,
     relative_representation_stability,
@@ -179,3 +179,12 @@ def test_quantus_agrees():
         logit(found.model, target), x, explain=values, samples=10, radius=0.02, same_class=False
     )
     assert torch.allclose(ours.values, torch.tensor(theirs).float(), rtol=1e-5)
+
+
+def test_a_model_that_puts_out_one_number_per_input():
+    score = Score(lambda x: x.sum(1), lambda output, rows: output)
+    x = torch.tensor([[1.0, 2.0], [3.0, 1.0]])
+    options = {"explain": lambda score, x: Attribution(x), "samples": 20, "same_class": False}
+    found = relative_output_stability(score, x, **options)
+    wide = Score(lambda x: x.sum(1, keepdim=True), lambda output, rows: output[:, 0])
+    assert torch.equal(found.values, relative_output_stability(wide, x, **options).values)

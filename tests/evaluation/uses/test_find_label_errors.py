@@ -175,3 +175,27 @@ def test_bad_input_is_refused():
             label_errors_found(x, y, explain=by_weights, train=linear, share=share)
     with pytest.raises(ValueError, match=r"1 trainings.* Give repeats"):
         label_errors_found(x, y, explain=by_weights, train=linear, repeats=1)
+
+
+def test_an_explanation_may_take_gradients_of_its_own():
+    x, y = rows()
+
+    def slope(score, x):
+        x = x.clone().requires_grad_()
+        (found,) = torch.autograd.grad(score(x).sum(), x)
+        return Attribution(found * x.detach())
+
+    found = label_errors_found(x, y, explain=slope, train=linear, repeats=2)
+    assert 0 <= found.numbers["found"] <= 1
+
+
+def test_a_model_whose_answers_hang_on_the_batch_is_refused():
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2)).train()
+    with pytest.raises(ValueError, match="in training mode"):
+        find_label_errors(
+            model,
+            torch.randn(8, 2, generator=torch.Generator().manual_seed(0)),
+            labels=torch.arange(8) % 2,
+            explain=lambda score, x: Attribution(x),
+        )
+    assert int(model[0].num_batches_tracked) == 0

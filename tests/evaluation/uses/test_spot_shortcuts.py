@@ -104,3 +104,9 @@ def test_data_of_one_value_have_no_shades():
             train=linear,
             annotation=COLUMN,
         )
+
+
+def test_an_explanation_that_says_nothing_is_at_chance():
+    result = found(lambda score, x: Attribution(torch.zeros_like(x)))
+    assert result.numbers["detection"] == 0.5
+    assert (result.curves["with_shortcut"] == 0.5).all()

@@ -1,5 +1,6 @@
 """Comparisons from beginning to end: planted explainers, trouble, budgets, and going on."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,7 @@ from torch import nn
 
 from run.compare.explained import INPUTS, PLANTED, WEIGHTS, line, network, run, shy, told, truth
 from run.tiny import perceptron, rows
-from unmask import features, log_odds, logit, predicted
+from unmask import Players, features, log_odds, logit, predicted
 from unmask.methods.saliency import shapley_exact
 from unmask.results import Attribution
 from unmask.run.compare import Words, compare
@@ -151,6 +152,26 @@ def test_broken_explanations_are_failures_and_not_numbers(explain):
     assert found.ratings["odd"]["insertion"].undefined == 9
 
 
+def test_explanations_of_different_shapes_are_failures():
+    def mixed(score, x):
+        if len(x) > 1:
+            raise RuntimeError("one at a time")
+        return Attribution(x.flatten(1) if bool(x.mean() > 0) else x)
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 1)).eval()
+    x = torch.tensor([1.0, -1.0]).repeat(5)[:, None, None].expand(10, 2, 2).clone()
+    x += 0.1 * torch.rand(10, 2, 2, generator=torch.Generator().manual_seed(0))
+    found = compare(
+        logit(model, 0),
+        x,
+        baseline=torch.zeros(2, 2),
+        players=Players(torch.arange(4).reshape(2, 2), tuple("abcd")),
+        methods={"mixed": mixed},
+    )
+    assert [one.number for one in found.failures if one.number >= 0] == [1, 3, 5, 7, 9]
+    assert "have different shapes, (2, 2) and (4,)" in found.failures[0].reason
+
+
 def test_inputs_that_the_model_fails_on_are_left_out():
     score, x = line()
     x[3, 1] = torch.nan
@@ -184,6 +205,25 @@ def test_a_constant_model_has_nothing_to_explain():
     assert found.recommended == ()
 
 
+def test_methods_of_which_none_works_are_compared_all_the_same():
+    still = {name: lambda score, x: Attribution(torch.ones_like(x)) for name in ("a", "b", "c")}
+    for methods in (still, dict.fromkeys("abc", _broken)):
+        found = run(methods, inputs=9)
+        assert found.fillings is None
+        assert found.recommended == ()
+        assert "No method is recommended: a rule speaks against each of them." in found.notes
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1e4])
+def test_a_score_in_another_unit_is_explained_by_the_same_method(planted, unit):
+    score, x = line()
+    other = replace(score, read=lambda output, rows: unit * score.read(output, rows))
+    found = compare(other, x, baseline=torch.zeros(5), players=features(5), methods=PLANTED)
+    assert found.recommended == planted.recommended
+    for criterion in ("consistency", ALL):
+        assert found.places["truth"][criterion] == planted.places["truth"][criterion]
+
+
 @pytest.mark.parametrize("inputs", [1, 2, 7])
 def test_too_few_inputs_give_numbers_but_no_verdict(inputs):
     found = run(inputs=inputs)
@@ -198,6 +238,8 @@ def test_methods_that_say_the_same_are_not_told_apart():
     assert found.recommended == ()
     assert "These inputs do not tell the methods apart: none is recommended." in found.notes
     assert "one, two say the same here." in found.notes
+    three = run({"one": truth, "two": truth, "three": truth})
+    assert "These inputs do not tell the methods apart: none is recommended." in three.notes
     assert found.places["one"][ALL].rank == found.places["two"][ALL].rank == 1.5
 
 
@@ -219,6 +261,20 @@ def test_a_budget_takes_fewer_inputs_then_cheaper_metrics():
     assert tiny.cost.inputs == 1
     assert tiny.recommended == ()
     assert any("too few for a verdict" in note for note in tiny.notes)
+
+
+def test_a_budget_that_is_enough_leaves_nothing_out():
+    few = run({"truth": truth}, inputs=5)
+    for budget in (1e9, float("inf")):
+        found = run({"truth": truth}, inputs=5, budget=budget)
+        assert not found.cost.dropped
+        assert [*found.metrics] == [*few.metrics]
+    # Nineteen methods take nine inputs for a verdict: rather fewer metrics than fewer inputs.
+    many = {f"truth_{i}": truth for i in range(19)}
+    whole = run(many, inputs=1).cost.total
+    found = run(many, budget=8.5 * whole)
+    assert found.cost.inputs >= 9
+    assert found.cost.dropped
 
 
 def test_the_cost_that_is_told_is_the_cost_that_is_paid():
@@ -277,6 +333,8 @@ def test_every_step_is_told():
         ({"methods": {}}, "no methods to compare"),
         ({"methods": {"../up": truth}}, "cannot name a folder"),
         ({"methods": {"random": truth}}, "cannot name a folder"),
+        ({"methods": {"difference": truth}}, "none of the references: random, difference, edges"),
+        ({"methods": []}, "no methods to compare"),
         ({"methods": ["shapley"]}, "no method 'shapley'"),
         ({"methods": ["grad_cam"]}, "No method fits"),
         ({"batch_size": 0}, "batch of 0 inputs is too small"),

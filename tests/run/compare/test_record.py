@@ -9,6 +9,7 @@ import torch
 
 from run.compare.explained import INPUTS, PLANTED, backwards, line, network, run, truth
 from unmask import features, logit
+from unmask.results import Attribution
 from unmask.run.compare import compare, read_comparison
 from unmask.store import load
 from unmask.store.parquet import read_columns
@@ -33,6 +34,30 @@ def test_a_folder_keeps_all_and_gives_it_back(tmp_path):
     table = read_columns(tmp_path / "c" / "ratings.parquet")
     assert len(table["value"]) == 5 * len(found.metrics) * INPUTS
     assert set(table) == {"method", "metric", "criterion", "input", "value"}
+
+
+def test_an_odd_explanation_costs_one_method_and_not_the_comparison(tmp_path):
+    def odd(name, part):
+        """An Attribution as one may be made where no types are checked."""
+
+        def explain(score, x):
+            made = Attribution(x)
+            object.__setattr__(made, name, part(x))
+            return made
+
+        return explain
+
+    methods = {
+        "whole": odd("values", lambda x: x.sign().long()),
+        "gapless": odd("gap", lambda x: torch.zeros(3)),
+        "counted": odd("evaluations", lambda x: torch.tensor(5)),
+    }
+    found = run({"truth": truth, **methods}, folder=tmp_path / "c")
+    assert found.recommended == ("truth",)
+    assert torch.equal(found.attributions["whole"].values, line()[1].sign())
+    assert {one.method for one in found.failures} == {"gapless", "counted"}
+    assert "no sound Attribution: its gap count 3 batch" in found.failures[0].reason
+    assert read_comparison(tmp_path / "c").failures == found.failures
 
 
 class Killed(Exception):

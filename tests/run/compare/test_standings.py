@@ -86,6 +86,18 @@ def test_bounds_and_what_is_enough():
     assert standings(ratings, [low], "abc").found[ALL].tolist() == [1.5, 1.5, 3.0]
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_ranks_do_not_depend_on_the_unit_of_the_score(unit):
+    rows = torch.tensor(drawn(6, 5, 9), dtype=torch.float64)
+    plain = standings(table(UP, rows.tolist()), [UP], "abcde")
+    found = standings(table(UP, (unit * rows).tolist()), [UP], "abcde")
+    assert found.found[ALL].tolist() == plain.found[ALL].tolist()
+    assert sorted(plain.found[ALL].tolist()) == [1.0, 2.0, 3.0, 4.0, 5.0]
+    share = Metric("share", "exactness", True, "", bounds=(-1.0, 1.0))  # has no unit
+    found = standings(table(share, [[1.0, 1.0], [1 - 1e-6, 1.0]]), [share], "ab")
+    assert found.found[ALL].tolist() == [1.5, 1.5]
+
+
 def test_a_metric_that_says_nothing_of_anyone_does_not_count():
     nan = float("nan")
     ratings = merged(table(UP, [[1.0], [2.0]]), table(DOWN, [[nan], [nan]]))
@@ -151,3 +163,26 @@ def test_an_order_that_holds_or_flips_under_another_filling(sign, correlation):
     assert found.correlation == pytest.approx(correlation)
     assert (found.low, found.high) == pytest.approx((correlation, correlation))
     assert fillings(ratings, [(UP, again)], "ab", ("zero", "blur")) is None
+
+
+def test_an_order_that_is_none_cannot_flip():
+    again = Metric("up_refilled", "exactness", True, "")
+    known = torch.arange(4.0)[:, None] + torch.zeros(10)
+    for rows in (torch.zeros_like(known), known * torch.nan):
+        ratings = merged(table(UP, rows.tolist()), table(again, rows.tolist()))
+        assert fillings(ratings, [(UP, again)], "abcd", ("zero", "blur")) is None
+    ratings = merged(table(UP, (0 * known).tolist()), table(again, known.tolist()))
+    found = fillings(ratings, [(UP, again)], "abcd", ("zero", "blur"))
+    assert found is not None
+    assert found.correlation != found.correlation
+
+
+def test_an_agreement_of_one_half_is_one_half():
+    again = Metric("up_refilled", "exactness", True, "")
+    one, other = (
+        [[value] * 10 for value in values] for values in ((3.0, 2.0, 1.0), (3.0, 1.0, 2.0))
+    )
+    ratings = merged(table(UP, one), table(again, other))
+    found = fillings(ratings, [(UP, again)], "abc", ("zero", "blur"))
+    assert found is not None
+    assert found.correlation == 0.5  # not 0.4999..., which a rule that asks for a half refuses

@@ -44,7 +44,7 @@ def told(found):
 def randomized(alike, null):
     """Ratings of pairs of random models: similarities to them, and among them."""
     columns = torch.tensor([*alike, *null]).expand(INPUTS, -1)
-    values = columns[:, : len(alike)].mean(1) - columns[:, len(alike) :].mean(1)
+    values = columns[:, : len(alike)].nanmean(1) - columns[:, len(alike) :].nanmean(1)
     return Rating(values, False, columns, torch.arange(float(columns.shape[1])))
 
 
@@ -107,6 +107,13 @@ def test_many_inputs_do_not_make_few_random_models_sure():
     rating = randomized((0.6, 0.0, 0.3), (0.0, 0.0, 0.0))
     assert rating.interval()[0] > 0.1  # the interval over inputs would have been sure
     assert not said(randomization_excess=rating).excluded
+
+
+def test_one_usable_random_model_passes_nobody():
+    nan = float("nan")
+    found = said(randomization_excess=randomized((0.05, nan, nan), (0.0, nan, nan)))
+    assert told(found)[0].startswith("Leaves the randomisation test open (similarity 0.05")
+    assert found.remarks[0].good is None
 
 
 def test_what_says_nothing_and_what_moves():

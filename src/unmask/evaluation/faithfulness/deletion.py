@@ -6,6 +6,7 @@ from torch import Tensor
 
 from unmask.card import method
 from unmask.evaluation.association import constant
+from unmask.evaluation.faithfulness.faithfulness_correlation import rounding
 from unmask.evaluation.faithfulness.pixel_flipping import only, places, removals, without
 from unmask.evaluation.trial import Trial, tried
 from unmask.game import Game
@@ -30,9 +31,9 @@ def deletion(
     Where the share t of the players is removed, the input is x without t. The integral is that of
     straight lines between the points. A faithful explanation lets the score fall at once: lower is
     better. c goes from 1 to 0, so that inputs of high and of low scores count alike; it may leave
-    these bounds on the way. If the score is the same with all players and with none, it means
-    nothing, and the rating is NaN, as it is if the explanation ranks no player before another.
-    Without the division it is the plain area, which is also known as selectivity.
+    these bounds on the way. If the score is the same with all players and with none, up to
+    rounding, it means nothing, and the rating is NaN, as it is if the explanation ranks no player
+    before another. Without the division it is the plain area, which is also known as selectivity.
 
     The papers read a probability, and remove to zero.
 
@@ -75,7 +76,8 @@ def insertion(
 
     x_t holds the share t of the players, and x_0 none of them. A faithful explanation lets the
     score rise at once: higher is better. c goes from 0 to 1, and the rating is NaN where the score
-    is the same at both ends, or where the explanation ranks no player before another.
+    is the same at both ends, up to rounding, or where the explanation ranks no player before
+    another.
 
     With the same fill, insertion in one order is deletion in the other, read backwards. The paper
     begins with a blurred image, because parts that are put on an even ground show sharp edges:
@@ -114,7 +116,8 @@ def _area(
 ) -> Rating:
     evaluations = curve.numel()
     if normalized:
-        curve = torch.where(whole == nothing, torch.nan, (curve - nothing) / (whole - nothing))
+        same = (whole - nothing).abs() <= rounding(curve)[:, None]
+        curve = torch.where(same, torch.nan, (curve - nothing) / (whole - nothing))
     area = torch.trapezoid(curve, at)
     return Rating(
         torch.where(constant(values), torch.nan, area),

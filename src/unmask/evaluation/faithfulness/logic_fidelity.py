@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmask.card import method
+from unmask.evaluation.faithfulness.faithfulness_correlation import level
 from unmask.evaluation.trial import Trial, tried
 from unmask.game import LARGEST_TABLE, Game
 from unmask.interactions import and_or_tables
@@ -52,7 +53,8 @@ def logic_fidelity(
     and its thousand terms, to 1, and the number tells no explanation of the right sum from another.
     Set it beside that of the same values shuffled; `contribution_fidelity` tells those apart. The
     sparsest terms need not be the only ones, or exactly the sparsest beyond ten players: pass terms
-    that are known. NaN where there is no term.
+    that are known. NaN where there is no term, as where the score is the same for all masks but for
+    rounding.
 
     >>> from unmask.planted import terms_of
     >>> terms = terms_of("abc", ands={("a", "b"): 4.0}, ors={("b", "c"): 2.0})
@@ -72,9 +74,10 @@ def logic_fidelity(
     game, trial = trial, tried(trial)
     values = trial.of(attribution).double()
     n = values.shape[1]
-    asked = 0
+    asked, flat = 0, torch.zeros(len(values), dtype=torch.bool, device=values.device)
     if terms is None:
         tables = _tables(game)
+        flat = level(tables).to(values.device)  # its terms are rounding
         terms = and_or_tables(tables, trial.names)
         asked = tables.numel()
     elif len(terms) != trial.inputs or any(one.names != trial.names for one in terms):
@@ -89,7 +92,9 @@ def logic_fidelity(
     size = values.abs().sum(1) + nothing
     without = torch.tensor([not bool(one.effects.any()) for one in terms], device=size.device)
     share = torch.where(size > 0, 1 - _distance(values, least) / size, 1.0)
-    return Rating(torch.where(without, torch.nan, share.clamp(0, 1)), True, evaluations=asked)
+    return Rating(
+        torch.where(without | flat, torch.nan, share.clamp(0, 1)), True, evaluations=asked
+    )
 
 
 @method("shapley1953value")
@@ -109,7 +114,7 @@ def contribution_fidelity(trial: Trial | Game, attribution: Attribution) -> Rati
     the farther from these, the lower, by the square of the distance. Those who hold another number
     for the right one, such as the effect of removing a player from the whole input, must not judge
     by this. How far even the Shapley values stay below 1 is what players do together and no number
-    per player can say. NaN where the score is the same for all masks.
+    per player can say. NaN where the score is the same for all masks, up to rounding.
 
     >>> product = Game(lambda own: 6.0 * own.all(1).double(), ("a", "b"))
     >>> [
@@ -125,7 +130,8 @@ def contribution_fidelity(trial: Trial | Game, attribution: Attribution) -> Rati
     game, trial = trial, tried(trial)
     values = trial.of(attribution).double()
     n = values.shape[1]
-    tables = _tables(game).double().to(values.device)
+    asked = _tables(game)
+    tables = asked.double().to(values.device)
     chance = _chance_before(n).to(tables)
     error, size = torch.zeros_like(values), torch.zeros_like(values)
     for i in range(n):
@@ -133,9 +139,9 @@ def contribution_fidelity(trial: Trial | Game, attribution: Attribution) -> Rati
         before = chance.view(-1, 2, 2**i)[:, 0].flatten()
         error[:, i] = (added - values[:, i : i + 1]).square() @ before
         size[:, i] = added.square() @ before
-    level = (tables == tables[:, :1]).all(1)
+    flat = level(asked).to(values.device)
     fidelity = 1 - error.sum(1) / size.sum(1)
-    return Rating(torch.where(level, torch.nan, fidelity), True, evaluations=tables.numel())
+    return Rating(torch.where(flat, torch.nan, fidelity), True, evaluations=tables.numel())
 
 
 def _tables(trial: Trial | Game) -> Float[Tensor, "inputs coalitions"]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from unmask import admission
 from unmask.card import method
 from unmask.evaluation.association import constant, spearman
-from unmask.evaluation.faithfulness.faithfulness_correlation import level, rounding
+from unmask.evaluation.faithfulness.faithfulness_correlation import rounding
 from unmask.evaluation.faithfulness.pixel_flipping import places, removals
 from unmask.evaluation.trial import Trial, on_trial, tried
 from unmask.game import Game
@@ -83,7 +83,8 @@ def monotonicity_correlation(
     1 is best. r_k are the rows of the data, so that a player takes on the values that it has there;
     what a player is worth that could not have been different is nothing. The mean is over squares,
     which is why a trial on a set of backgrounds, which averages the score, cannot answer it. Sizes
-    of attributions do not matter, nor their signs. NaN where all players are alike.
+    of attributions do not matter, nor their signs. NaN where all players are alike, up to
+    rounding.
 
     >>> from unmask import features, logit
     >>> from unmask.planted import linear_network
@@ -125,10 +126,13 @@ def monotonicity_correlation(
         whole = on.under(torch.ones(1, n, dtype=torch.bool))
         scores = batches(blocks(), len(every), row).view(len(x), n, draws)
     change = whole[..., None] - scores
-    idle = change.abs() <= rounding(torch.cat([whole, scores.flatten(1)], 1))[:, None, None]
+    noise = rounding(torch.cat([whole, scores.flatten(1)], 1))
+    idle = change.abs() <= noise[:, None, None]
     moved = torch.where(idle, 0, change.double()).square().mean(2)
     rho = spearman(values, moved)
-    undefined = level(moved) | constant(values)
+    size = moved.sqrt()  # which rounding moves no further than it moves a score
+    alike = size.amax(1) - size.amin(1) <= noise
+    undefined = alike | constant(values)
     return Rating(
         torch.where(undefined, torch.nan, rho),
         True,

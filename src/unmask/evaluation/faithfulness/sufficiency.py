@@ -49,9 +49,8 @@ def sufficiency(
     trial = tried(trial)
     values = trial.of(attribution)
     kept = portions(values.shape[1], shares)
-    place, n = places(values), torch.tensor([values.shape[1]])
-    scores = only(trial, place, torch.cat([n, kept]))
-    return _lost(values, scores, kept, False)
+    counts = torch.cat([torch.tensor([values.shape[1]]), kept])
+    return _lost(values, only(trial, places(values), counts), counts, False)
 
 
 @method("deyoung2020eraser")
@@ -86,14 +85,14 @@ def comprehensiveness(
     trial = tried(trial)
     values = trial.of(attribution)
     removed = portions(values.shape[1], shares)
-    scores = without(trial, places(values), torch.cat([torch.tensor([0]), removed]))
-    return _lost(values, scores, removed, True)
+    counts = torch.cat([torch.tensor([0]), removed])
+    return _lost(values, without(trial, places(values), counts), counts, True)
 
 
 def _lost(
     values: Float[Tensor, "inputs players"],
     scores: Float[Tensor, "inputs points"],
-    counts: Int[Tensor, " shares"],
+    counts: Int[Tensor, " points"],
     higher_is_better: bool,
 ) -> Rating:
     """What is lost of the first score, on average over the others."""
@@ -103,6 +102,6 @@ def _lost(
         torch.where(constant(values), torch.nan, curve.mean(1)),
         higher_is_better,
         curve,
-        counts.to(curve) / n,
-        evaluations=len(scores) * (1 + len(counts.unique())),
+        counts[1:].to(curve) / n,
+        evaluations=len(scores) * len(counts.unique()),
     )

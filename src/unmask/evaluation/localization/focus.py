@@ -52,17 +52,34 @@ def focus(
         explain: makes a.
         samples: mosaics.
         shrunk: whether mosaics are brought to the size of one picture, by means of 2 x 2 pixels.
+            Of an odd number of them the middle ones hold two pictures at once and do not count.
         batch_size: mosaics that are explained at a time.
         generator: source of the mosaics.
     """
     admission.finite("The data", data)
     admission.filled(data)
+    admission.settled(model)
     mosaics, classes, region = _mosaics(data, labels, samples, admission.drawing(generator))
     if shrunk:
         mosaics = functional.avg_pool2d(mosaics, 2)
         region = functional.max_pool2d(region.float(), 2) > 0
     values = explained(logit(model, classes), mosaics, explain, batch_size=batch_size)
+    if shrunk and values.shape[2:] == region.shape[2:]:
+        values = _without_seams(values)
     return relevance_mass(Attribution(values), region=region)
+
+
+def _without_seams(
+    values: Float[Tensor, "samples channels height width"],
+) -> Float[Tensor, "samples channels height width"]:
+    """Zero along a middle row or column, where halving has mixed the pictures of both sides."""
+    height, width = values.shape[2:]
+    values = values.clone()
+    if height % 2 == 1:
+        values[:, :, height // 2] = 0
+    if width % 2 == 1:
+        values[..., width // 2] = 0
+    return values
 
 
 def _mosaics(

@@ -116,7 +116,7 @@ def relative_output_stability(
     @torch.inference_mode(False)
     @torch.no_grad()
     def read(points: Tensor) -> Tensor:
-        return score.output(points.clone()).flatten(1)
+        return score.output(points.clone()).reshape(len(points), -1)  # of one number too
 
     return _rated(about, noise, read, _step, least)
 

@@ -72,6 +72,7 @@ def find_label_errors(
     """
     admit_training(data, labels, 2)
     admission.batched(batch_size)
+    admission.settled(model)
     data, labels = plain(data), plain(labels).long().to(data.device)
     said = explained_for_all(model, data, int(labels.max()) + 1, explain, batch_size)
     weight, index = strangeness(said, labels, neighbours).sort(descending=True, stable=True)
@@ -238,7 +239,6 @@ def mislabelled(
     return given, wrong
 
 
-@torch.no_grad()
 def _doubts(
     model: nn.Module,
     x: Tensor,
@@ -252,10 +252,12 @@ def _doubts(
     said = explained_for_all(model, x, int(labels.max()) + 1, explain, batch_size)
     surprise = loss(model, labels)
     every = torch.arange(len(x), device=x.device).split(batch_size or len(x))
+    with torch.no_grad():
+        surprised = torch.cat([surprise(x[some], some) for some in every])
     flat = x.flatten(1)
     return {
         "": strangeness(said, labels, neighbours),
-        "_by_loss": torch.cat([surprise(x[some], some) for some in every]),
+        "_by_loss": surprised,
         "_by_inputs": strangeness(flat - flat.mean(0), labels, neighbours),
         "_by_chance": torch.rand(len(x), generator=generator, device=generator.device).to(x.device),
     }

@@ -199,7 +199,8 @@ def shares_on_mark(
     s = \frac{m_R}{m_R + m_{\setminus R}}
     $$
 
-    m is the mean over the positions of a part; one half, if the mark is like the rest.
+    m is the mean over the positions of a part; one half, if the mark is like the rest, as where
+    nothing is said of anything.
 
     Args:
         attention: of each network.
@@ -208,7 +209,8 @@ def shares_on_mark(
     maps = torch.stack([one.double() for one in attention])
     inside = maps[:, annotation.to(maps.device)].mean(1)
     outside = maps[:, ~annotation.to(maps.device)].mean(1)
-    return (inside / (inside + outside)).cpu()
+    both = inside + outside
+    return torch.where(both > 0, inside / both, 0.5).cpu()
 
 
 def learned_shortcut(

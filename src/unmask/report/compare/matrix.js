@@ -13,7 +13,7 @@ function small(story, scales, id, method) {
     rule(7, y, width - 7, y, "grid"),
     chance && chance.mean !== null ? rule(x(chance.mean), 3, x(chance.mean), height - 3, "chance") : null,
     ends,
-    beyond(line, cell.mean) ? svg("path", { class: "worse", d: x(cell.mean) < width / 2 ? `M11 ${y - 4}l-5 4l5 4` : `M${width - 11} ${y - 4}l5 4l-5 4` }) : sign(x(cell.mean), y, method.reference ? "open" : standing(cell)),
+    beyond(line, cell.mean) ? svg("path", { class: "worse", d: x(cell.mean) < width / 2 ? `M11 ${y - 4}l-5 4l5 4` : `M${width - 11} ${y - 4}l5 4l-5 4` }) : sign(x(cell.mean), y, method.reference ? "apart" : standing(cell)),
   );
 }
 
@@ -73,7 +73,7 @@ function matrixPanel(story) {
     el(
       "p",
       { class: "signs" },
-      ["better", "open", "worse"].map((kind) => el("span", {}, svg("svg", { viewBox: "0 0 14 14", class: "small-sign", "aria-hidden": "true" }, sign(7, 7, kind)), STANDINGS[kind])),
+      ["better", "open", "worse", "apart"].map((kind) => el("span", {}, svg("svg", { viewBox: "0 0 14 14", class: "small-sign", "aria-hidden": "true" }, sign(7, 7, kind)), STANDINGS[kind])),
     ),
     el("div", { class: "wide" }, table),
   );

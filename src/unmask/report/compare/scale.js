@@ -26,19 +26,20 @@ const beyond = (line, value) => value < line.low || value > line.high;
 
 // Better than random values for sure, worse for sure, or neither; differences above zero are better.
 function standing(cell) {
-  const [, low, high] = cell.against ?? [null, null, null];
+  if (!cell.against) return "apart";
+  const [, low, high] = cell.against;
   if (low === null) return "open";
   return low > 0 ? "better" : high < 0 ? "worse" : "open";
 }
 
-const STANDINGS = { better: "better than chance", worse: "worse than chance", open: "not told from chance" };
+const STANDINGS = { better: "better than chance", worse: "worse than chance", open: "not told from chance", apart: "not set against chance" };
 
 const between = (cell) => (cell.low === null ? read(cell.mean) : `${read(cell.mean)} (${read(cell.low)} to ${read(cell.high)})`);
 
 // A sign that tells the standing by its shape: full, crossed or hollow.
 function sign(x, y, standing) {
   if (standing === "worse") return svg("path", { class: "worse", d: `M${x - 3.6} ${y - 3.6}l7.2 7.2m0 -7.2l-7.2 7.2` });
-  return svg("circle", { class: standing === "better" ? "surely" : "hollow", cx: x, cy: y, r: 3.8 });
+  return svg("circle", { class: { better: "surely", open: "hollow", apart: "apart" }[standing], cx: x, cy: y, r: 3.8 });
 }
 
 // The share of a colour; a style in an attribute would be blocked by the page's policy.

@@ -78,6 +78,11 @@ def told(comparison: Comparison) -> Json:
 def _method(comparison: Comparison, name: str) -> Json:
     place = comparison.places.get(name, {}).get("all")
     ratings = comparison.ratings.get(name, {})
+    why = {  # a metric that failed as a whole, which is no failure on an input
+        failure.title: failure.reason
+        for failure in comparison.failures
+        if failure.method == name and failure.number < 0
+    }
     return {
         "id": name,
         "reference": name in comparison.references,
@@ -89,10 +94,13 @@ def _method(comparison: Comparison, name: str) -> Json:
             [_MOODS[remark.good], remark.text] for remark in comparison.verdicts.get(name, ())
         ],
         "failed": Counter(
-            failure.reason for failure in comparison.failures if failure.method == name
+            failure.reason
+            for failure in comparison.failures
+            if failure.method == name and failure.number >= 0
         ).most_common(),
         "cells": {
             metric: _cell(rating, comparison.against.get(name, {}).get(metric))
+            | {"why": why.get(metric)}
             for metric, rating in ratings.items()
         },
     }
@@ -132,6 +140,11 @@ def _fillings(comparison: Comparison) -> str:
     if found is None:
         return ""
     one, other = found.names
+    if math.isnan(found.correlation):
+        return (
+            f"Only one of {one} and {other}, in place of what is removed, tells the methods apart: "
+            "what is recommended hangs on that choice."
+        )
     known = "" if math.isnan(found.low) else f" ({found.low:.2f} to {found.high:.2f})"
     said = (
         f"The order of the methods with {one} and with {other} in place of what is removed has a "

@@ -17,12 +17,11 @@ from unmask.evaluation import Explain
 from unmask.internals import admit_any
 from unmask.players import Players
 from unmask.run.compare.comparison import Comparison, Cost, Subject
-from unmask.run.compare.conclude import conclude
+from unmask.run.compare.conclude import conclude, least
 from unmask.run.compare.criteria import Bench, Measure, measures
 from unmask.run.compare.explainers import Lineup, Supplies, explainers, told, tried_on
 from unmask.run.compare.record import About, Record, as_kept
-from unmask.run.compare.rivals import RANDOM, rivals
-from unmask.run.compare.verdict import RULES
+from unmask.run.compare.rivals import RANDOM, WORDS, rivals
 from unmask.run.compare.work import DRAWS, Report, Work
 from unmask.run.engine import Engine, Serial
 from unmask.run.explainer import Step
@@ -296,16 +295,16 @@ def _lineup(
     score: Score, x: Tensor, supplies: Supplies, methods: Methods | None, about: About | None = None
 ) -> Lineup:
     """The methods that fit; of a comparison that goes on, those that did when it began."""
+    if methods is not None and not methods:
+        raise ValueError(
+            "There are no methods to compare. Give one at least, or None for all that fit."
+        )
     if isinstance(methods, Mapping):
-        if not methods:
-            raise ValueError(
-                "There are no methods to compare. Give one at least, or None for all that fit."
-            )
         for name in methods:
-            if not re.fullmatch(r"[\w-]+", name) or name == RANDOM:
+            if not re.fullmatch(r"[\w-]+", name) or name in WORDS:
                 raise ValueError(
                     f"A method is called {name!r}, which cannot name a folder here. Use letters, "
-                    f"digits and underscores, and not {RANDOM!r}."
+                    f"digits and underscores, and none of the references: {', '.join(WORDS)}."
                 )
         if about is not None:
             return Lineup(methods, {}, about.cost.explanation)
@@ -341,11 +340,12 @@ def _afforded(
 
     if budget is None:
         return taken, cost(len(bench.x))
+    enough = min(least(len(lineup.explain)), len(bench.x))  # for a verdict, or all there are
     while True:
-        inputs = min(len(bench.x), int(budget // max(1.0, cost(1).total)))
+        inputs = int(min(len(bench.x), budget / max(1.0, cost(1).total)))
         # A metric that explains anew is as dear as many inputs; the removals are kept to the last.
         dear = max(taken, key=lambda measure: measure.anew(bench))
-        if inputs >= RULES.inputs or not dear.anew(bench):
+        if inputs >= enough or not dear.anew(bench):
             return taken, cost(max(1, inputs))
         taken.remove(dear)
         dropped.append(dear.metric.name)

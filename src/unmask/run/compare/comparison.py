@@ -28,7 +28,8 @@ class Metric:
         higher_is_better: which way it points.
         words: what it asks, in a few plain words.
         tested: whether a method must beat random numbers in it.
-        grain: means that differ by less are the same rank.
+        grain: means that differ by less are the same rank; without bounds, where a rating may be in
+            any unit, in units of the spread of all ratings.
         bounds: beyond which a rating counts no further in a rank, so that one input, whose score
             hardly changes, does not decide for all.
         enough: a mean that is good enough, beyond which all are the same rank; None for none.
@@ -99,7 +100,8 @@ class Fillings:
 
     Args:
         names: of the two fillings.
-        correlation: rank correlation of the order of the methods under the one and the other.
+        correlation: rank correlation of the order of the methods under the one and the other; NaN
+            where one of them does not tell the methods apart.
         low: lower end of its interval, inputs drawn anew.
         high: the upper end.
     """

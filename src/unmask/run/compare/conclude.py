@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, log2
+from math import ceil, isnan, log2
 from pathlib import Path
 
 import torch
@@ -150,10 +150,11 @@ class _Believed:
             return tuple(said)
         if self.flipped(rules) and self.fillings is not None:
             one, other = self.fillings.names
+            found = self.fillings.correlation
+            known = "no order with one of them" if isnan(found) else f"rank correlation {found:.2f}"
             said.append(
                 f"The order of the methods depends on what stands for a removed part ({one} or "
-                f"{other}: rank correlation {self.fillings.correlation:.2f}), so that there is no "
-                "conclusion about whom to believe."
+                f"{other}: {known}), so that there is no conclusion about whom to believe."
             )
         elif not self.sound:
             said.append("No method is recommended: a rule speaks against each of them.")

@@ -91,7 +91,8 @@ class Bench:
 
         def by_player(score: Score, x: Tensor) -> Attribution:
             made = explain(score, x)
-            return Attribution(pooled(score, x, made, self.players, self.baseline))
+            values = pooled(score, x, made, self.players, self.baseline)
+            return Attribution(values, names=self.players.names)
 
         return by_player
 
@@ -238,7 +239,10 @@ _TABLE: tuple[Measure, ...] = (
         asks=_removals,
     ),
     Measure(
-        _removal("faithfulness_correlation", True, "random sets change the score as it says"),
+        replace(
+            _removal("faithfulness_correlation", True, "random sets change the score as it says"),
+            bounds=(-1.0, 1.0),
+        ),
         lambda bench, a, _: faithfulness_correlation(
             bench.trial, a, samples=SUBSETS, generator=bench.generator
         ),
@@ -278,7 +282,13 @@ _TABLE: tuple[Measure, ...] = (
         fits=_floating,
     ),
     Measure(
-        Metric("neighbour_similarity", "consistency", True, "alike inputs are explained alike"),
+        Metric(
+            "neighbour_similarity",
+            "consistency",
+            True,
+            "alike inputs are explained alike",
+            bounds=(-1.0, 1.0),
+        ),
         _neighbours,
         anew=lambda bench: 1.0 + NEIGHBOURS,
         fits=lambda bench: _floating(bench) and len(bench.x) > NEIGHBOURS,

@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from unmask.bootstrap import CONFIDENCE, DRAWS, means, middle, resampled
-from unmask.evaluation.association import ranks, spearman
+from unmask.evaluation.association import constant, ranks, spearman
 from unmask.results import Rating
 from unmask.run.compare.comparison import RANKED, Against, Fillings, Metric, Place, better_by
 
@@ -88,7 +88,8 @@ def standings(
         mean = means(weights, _signed(ratings, metric, methods).T)
         if metric.enough is not None:
             mean = mean.clamp(max=metric.enough if metric.higher_is_better else -metric.enough)
-        mean = (mean / metric.grain).round() * metric.grain
+        grain = metric.grain * _unit(ratings, metric, methods)
+        mean = (mean / grain).round() * grain
         by_criterion.setdefault(metric.criterion, []).append(_ranked(mean))
     placed = {name: torch.stack(parts).mean(0) for name, parts in by_criterion.items()}
     deciding = [rows for name, rows in placed.items() if name in RANKED]
@@ -148,14 +149,18 @@ def fillings(
         names: of the fillings.
         seed: of the draws.
     """
+    pairs = [pair for pair in pairs if all(_told(ratings, metric, methods) for metric in pair)]
     if not pairs or len(methods) < 3:
         return None
     one = standings(ratings, [first for first, _ in pairs], methods, seed)
     other = standings(ratings, [second for _, second in pairs], methods, seed)
+    if bool((constant(one.found[ALL]) & constant(other.found[ALL])).item()):
+        return None  # no order under either
     found = spearman(one.found[ALL], other.found[ALL])
     drawn = spearman(one.drawn[ALL], other.drawn[ALL])
     low, high = middle(drawn, CONFIDENCE)
-    return Fillings(names, float(found), float(low), float(high))
+    # Rounded, as a half comes out of the sums a little below itself, and a rule may ask for a half.
+    return Fillings(names, round(float(found), 9), float(low), float(high))
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -189,6 +194,13 @@ def _signed(ratings: Ratings, metric: Metric, methods: Sequence[str]) -> Tensor:
     if metric.bounds is not None:
         rows = rows.clamp(*metric.bounds)
     return rows if metric.higher_is_better else -rows
+
+
+def _unit(ratings: Ratings, metric: Metric, methods: Sequence[str]) -> float:
+    """What one is to a metric: of an unbounded one, which may be in any unit, its spread."""
+    rows = _signed(ratings, metric, methods)
+    spread = float(rows[~rows.isnan()].std(correction=0))
+    return spread if metric.bounds is None and 0 < spread < float("inf") else 1.0
 
 
 def _told(ratings: Ratings, metric: Metric, methods: Sequence[str]) -> bool:

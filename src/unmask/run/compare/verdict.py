@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 
 from scipy import stats
 
@@ -117,7 +118,7 @@ def _sane(known: Mapping[str, Rating], rules: Rules) -> Judgement:
     if low > rules.excess:
         text = f"Fails the randomisation test: depends on the weights only in part ({told})."
         return Remark(text, False), True
-    if high > rules.excess and rating.mean > rules.excess:
+    if isnan(low) or (high > rules.excess and rating.mean > rules.excess):
         text = f"Leaves the randomisation test open ({told}; too few of them to tell)."
         return Remark(text, None), False
     return Remark(f"Passes the randomisation test ({told}).", True), False

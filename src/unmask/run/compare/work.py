@@ -1,7 +1,7 @@
 """The work on one method: explain all inputs, rate the explanations, keep both."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Int
@@ -15,6 +15,7 @@ from unmask.run.compare.record import EXPLANATION, Record
 from unmask.run.compare.rivals import RANDOM, noise
 from unmask.run.explainer import Step
 from unmask.run.folder import Failure
+from unmask.store.sound import fault
 
 DRAWS = 5
 """Random explanations whose ratings are averaged, so that the reference is no stroke of luck."""
@@ -107,9 +108,11 @@ class Work:
     ) -> tuple[Bench, Attribution]:
         """The inputs that a method did not fail on, and what it says of each player there."""
         bench = self.bench.at(good)
-        some = Attribution(attribution.values[good.cpu()].to(bench.x.device))
+        said = attribution.values[good.cpu()].to(bench.x.device)
+        some = Attribution(said, names=attribution.names)
         values = pooled(bench.score, bench.x, some, bench.players, bench.baseline)
-        return bench, Attribution(values, evaluations=round(self.passes.get(name, 0)))
+        spent = round(self.passes.get(name, 0))
+        return bench, Attribution(values, names=bench.players.names, evaluations=spent)
 
     def _rated(
         self,
@@ -177,17 +180,26 @@ def explained_alone(bench: Bench, explain: Explain) -> tuple[Attribution, dict[i
     for i in range(len(bench.x)):
         one = bench.at(torch.tensor([i], device=bench.x.device))
         try:
-            found[i] = _sound(explain(one.score, one.x.clone()), one)
+            made = _sound(explain(one.score, one.x.clone()), one)
+            shapes = {tuple(other.values.shape[1:]) for other in (made, *found.values())}
+            if len(shapes) > 1:
+                raise ValueError(
+                    "The explanations of inputs have different shapes, "
+                    f"{' and '.join(map(str, sorted(shapes)))}. "
+                    "Give all in the shape of the inputs, or all with a column per player."
+                )
+            found[i] = made
         except Exception as error:
             raised[i] = told(error)
     if not found:
         shape = (len(bench.x), len(bench.players.names))
         return Attribution(torch.full(shape, torch.nan)), raised
-    first = next(iter(found.values())).values
-    values = torch.full((len(bench.x), *first.shape[1:]), torch.nan, dtype=first.dtype)
+    first = next(iter(found.values()))
+    shape = (len(bench.x), *first.values.shape[1:])
+    values = torch.full(shape, torch.nan, dtype=first.values.dtype)
     for i, one in found.items():
         values[i] = one.values[0]
-    return Attribution(values), raised
+    return Attribution(values, names=first.names), raised
 
 
 def _sound(made: object, bench: Bench) -> Attribution:
@@ -197,10 +209,17 @@ def _sound(made: object, bench: Bench) -> Attribution:
             f"The explanation is a {type(made).__name__}. Give a function of a score and inputs "
             "that returns an Attribution."
         )
+    if not made.values.is_floating_point():
+        made = replace(made, values=made.values.float())  # whole numbers are numbers too
     pooled(bench.score, bench.x, made, bench.players, bench.baseline)
 
     def still(values: Tensor | None) -> Tensor | None:
         return None if values is None else values.detach().cpu()
 
     values = made.values.detach().cpu()
-    return Attribution(values, still(made.gap), made.names, made.evaluations, still(made.errors))
+    parts = {"values": values, "gap": still(made.gap), "errors": still(made.errors)}
+    words = {"names": made.names and [*made.names], "evaluations": made.evaluations}
+    wrong = fault(Attribution, words, {name: one for name, one in parts.items() if one is not None})
+    if wrong:  # said here, where it costs one method, and not where the folder refuses it
+        raise ValueError(f"The explanation is no sound Attribution: {wrong}. Make it of one piece.")
+    return Attribution(names=made.names, evaluations=made.evaluations, **parts)
