@@ -172,8 +172,7 @@ def tried(trial: Trial | Game) -> Trial:
             return torch.zeros(1, 0)
         parts = torch.arange(count).split(max(1, _AT_ONCE // len(trial.names)))
         values = [trial(masks(torch.zeros_like(some), some)).detach() for some in parts]
-        found = torch.cat(values)[None]
-        return found if found.is_floating_point() else found.double()
+        return torch.cat(values)[None]
 
     def total(values: Tensor) -> Tensor:
         if values.shape == (1, len(trial.names)):

@@ -15,7 +15,7 @@ from removals import (
     sum_of_four,
 )
 from strategies import relu_network
-from unmask import Game, Score, features, logit, patches, predicted, probability, zoo
+from unmask import Score, features, logit, patches, predicted, probability, zoo
 from unmask.evaluation import blurred, deletion, insertion, on_trial
 from unmask.methods.saliency import input_x_gradient
 from unmask.results import Attribution
@@ -160,9 +160,3 @@ def test_ends_that_differ_by_rounding_alone_are_the_same(metric):
     assert (whole != nothing).any()
     told = Attribution(torch.tensor([[4.0, 3.0, 2.0, 1.0]]).expand(8, 4))
     assert metric(trial, told).values.isnan().all()
-
-
-def test_a_game_of_whole_numbers_is_tried_too():
-    votes = Game(lambda masks: (masks.sum(1) > 1).long(), ("a", "b", "c"))
-    rated = deletion(votes, Attribution(torch.tensor([[3.0, 2.0, 1.0]])))
-    assert rated.values.tolist() == [0.5]  # 1, 1, 0, 0 over thirds
