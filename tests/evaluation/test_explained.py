@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from unmask import Attribution, log_odds
-from unmask.evaluation.explained import explained
+from unmask.evaluation.explained import explained, explanation
 from unmask.methods.saliency import gradient
 
 MODEL = nn.Linear(3, 4).double()
@@ -41,3 +41,9 @@ def test_what_is_no_explanation_is_refused(made, message):
 def test_half_precision_is_widened():
     made = lambda s, x: Attribution(x.to(torch.bfloat16))  # noqa: E731 (as users write it)
     assert explained(log_odds(MODEL, 1), X, made).dtype == torch.float32
+
+
+def test_names_of_the_columns_are_kept():
+    made = lambda s, x: Attribution(x, names=("a", "b", "c"))  # noqa: E731 (as users write it)
+    assert explanation(log_odds(MODEL, 1), X, made, batch_size=2).names == ("a", "b", "c")
+    assert explanation(log_odds(MODEL, 1), X, gradient).names is None

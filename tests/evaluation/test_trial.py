@@ -20,7 +20,27 @@ from unmask import (
     patches,
     tokens,
 )
-from unmask.evaluation import on_trial
+from unmask.evaluation import (
+    completeness_gap,
+    comprehensiveness,
+    contribution_fidelity,
+    deletion,
+    faithfulness_correlation,
+    faithfulness_estimate,
+    insertion,
+    irof,
+    logic_fidelity,
+    monotonicity,
+    non_sensitivity,
+    on_trial,
+    pixel_flipping,
+    removal_infidelity,
+    road,
+    road_combined,
+    sensitivity_n,
+    sufficiency,
+    surrogate_r2,
+)
 from unmask.evaluation.trial import tried
 
 N = 5
@@ -216,3 +236,25 @@ def test_of_a_game_with_a_graph_none_is_kept():
     weights = torch.arange(3.0, requires_grad=True)
     trial = tried(Game(lambda own: own.float() @ weights, tuple("abc")))
     assert not trial.under(torch.eye(3).bool()).requires_grad
+
+
+OF_TRIALS = (
+    *(pixel_flipping, deletion, insertion, irof, sufficiency, comprehensiveness, road),
+    *(road_combined, monotonicity, faithfulness_correlation, faithfulness_estimate),
+    *(sensitivity_n, surrogate_r2, completeness_gap, non_sensitivity, removal_infidelity),
+    *(logic_fidelity, contribution_fidelity),
+)
+
+
+@pytest.mark.parametrize("metric", OF_TRIALS, ids=lambda one: one.__name__)
+def test_every_input_that_the_model_is_run_on_is_counted(metric):
+    asked = []
+
+    def model(x):
+        asked.append(len(x))
+        return network()(x)
+
+    x, backgrounds = rows(2), rows(3) - 1
+    trial = on_trial(logit(model, 0), x, features(N), backgrounds)
+    rated = metric(trial, Attribution(x * torch.tensor([3.0, 1, 2, 5, 4])))
+    assert rated.evaluations == sum(asked)

@@ -17,6 +17,7 @@ DIFFERS_QUICK = {
     ("interactions_figure_8", 0),  # wrong labels do not raise the mean order
     ("interactions_figure_8", 2),
     ("sanity_checks", 1),  # guided Grad-CAM changes with the weights of its channels
+    ("interactions_figure_10", 1),  # few checkpoints do not prove that it falls throughout
     ("sanity_checks", 4),  # few images and few random networks
 }
 """Findings that are known not to agree, by plate and place. Changed code should change none."""

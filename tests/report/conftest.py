@@ -56,3 +56,25 @@ def visit(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     assert complaints == []
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
     assert sum(url.startswith("file:") for url in requests) == len(contexts)
+
+
+@pytest.fixture
+def browse(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """Open a page that is written already, cut off from the network; it must not complain."""
+    contexts, complaints = [], []
+
+    def open_page(path: Path, width: int = 1280) -> Any:
+        context = chromium.new_context(viewport={"width": width, "height": 900}, offline=True)
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+        page.goto(path.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []

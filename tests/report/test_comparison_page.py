@@ -35,25 +35,11 @@ def comparison():
 
 
 @pytest.fixture
-def opened(chromium, tmp_path):
-    contexts, complaints = [], []
-
+def opened(browse, tmp_path):
     def open_page(found, width=1360, **options):
-        path = build_comparison(found, tmp_path / "page.html", **options)
-        context = chromium.new_context(viewport={"width": width, "height": 900}, offline=True)
-        context.set_default_timeout(10_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
-        page.goto(path.as_uri())
-        return page
+        return browse(build_comparison(found, tmp_path / "page.html", **options), width)
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    return open_page
 
 
 def kept(page):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unmask import admission
 from unmask.card import method
-from unmask.evaluation.explained import Explain, explained
+from unmask.evaluation.explained import Explain, explanation
 from unmask.evaluation.faithfulness import surrogate_r2
 from unmask.evaluation.stability import (
     implementation_invariance,
@@ -20,7 +20,7 @@ from unmask.evaluation.stability.neighbour_similarity import similarities
 from unmask.evaluation.trial import on_trial
 from unmask.masking import cached_rows
 from unmask.players import Players
-from unmask.results import Attribution, Measurement, Rating
+from unmask.results import Measurement, Rating
 from unmask.score import Score
 
 
@@ -105,16 +105,14 @@ def consistency(
         )
         for metric in (max_sensitivity, local_lipschitz)
     )  # fmt: skip
-    made = explained(score, x, explain, batch_size=batch_size or cached_rows(x[0]))
+    made = explanation(score, x, explain, batch_size=batch_size or cached_rows(x[0]))
     ratings = {
         "neighbour_similarity": Rating(near, True),
         "class_similarity": Rating(others, True),
         "neighbour_lead": Rating(near - others, True),
         "max_sensitivity": moved,
         "local_lipschitz": steepest,
-        "surrogate_r2": surrogate_r2(
-            trial, Attribution(made), samples=coalitions, generator=generator
-        ),
+        "surrogate_r2": surrogate_r2(trial, made, samples=coalitions, generator=generator),
     }
     if len(runs) > 0:
         ratings["run_to_run"] = run_to_run(score, x, runs=runs, batch_size=batch_size)

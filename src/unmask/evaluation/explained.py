@@ -32,10 +32,31 @@ def explained(
         rows: the input whose class is meant, where those of x are made from others.
         batch_size: inputs that are explained at a time; by default all of them.
     """
+    return explanation(score, x, explain, rows=rows, batch_size=batch_size).values
+
+
+def explanation(
+    score: Score,
+    x: Float[Tensor, "batch *input"],
+    explain: Explain,
+    *,
+    rows: Int[Tensor, " batch"] | None = None,
+    batch_size: int | None = None,
+) -> Attribution:
+    """The same with the names that the explanation gives to its columns, if it gives any.
+
+    Args:
+        score: what is explained.
+        x: the inputs.
+        explain: makes the explanation.
+        rows: the input whose class is meant, where those of x are made from others.
+        batch_size: inputs that are explained at a time; by default all of them.
+    """
     admission.batched(batch_size)
     if rows is None:
         rows = torch.arange(len(x), device=x.device)
     parts = []
+    names: tuple[str, ...] | None = None
     for some in torch.arange(len(x), device=x.device).split(batch_size or max(1, len(x))):
         made = explain(score.at(rows[some]), x[some])
         if not isinstance(made, Attribution):
@@ -51,4 +72,5 @@ def explained(
             )
         admission.finite("The explanation", values)
         parts.append(values.to(torch.promote_types(values.dtype, torch.float32)))
-    return torch.cat(parts)
+        names = made.names
+    return Attribution(torch.cat(parts), names=names)

@@ -42,6 +42,7 @@ class Trial:
     inputs: int
     names: tuple[str, ...]
     total: Callable[[Tensor], Float[Tensor, "inputs players"]]
+    each: int = 1
 
     def of(self, attribution: Attribution) -> Float[Tensor, "inputs players"]:
         """What an explanation says of each player, checked.
@@ -108,26 +109,8 @@ def on_trial(
             more a set of K, or a function that fills the holes of each input in its own way.
         batch_size: inputs in one call of the model.
     """
-    if not isinstance(score, Score):
-        raise TypeError(
-            f"Inputs are tried before a Score, but got a {type(score).__name__}. "
-            "Make one, such as log_odds(model, target)."
-        )
     admission.finite("The input", x)
-    admission.filled(x)
-    players.refuse_other(x.shape[1:])
-    if len(players.names) < 2:
-        raise ValueError(
-            f"There is nothing to rank: the only player is {', '.join(players.names)!r}. "
-            "Give two players at least."
-        )
-    if score.targets not in (None, len(x)):
-        raise ValueError(
-            f"The score has classes of {score.targets} inputs, but x holds {len(x)}. "
-            "Make the score with one class per input, or one for all."
-        )
-    admission.batched(batch_size)
-    admission.settled(score.model)
+    admit_trial(score, x, players, batch_size)
     batches = Batches(score, batch_size or cached_rows(x[0]))
     fills = [baseline] if callable(baseline) else _fills(x, baseline)
     keep_freed_blocks()
@@ -150,7 +133,43 @@ def on_trial(
     def total(values: Tensor) -> Tensor:
         return _totals(values, x, players)
 
-    return Trial(ask, len(x), players.names, total)
+    return Trial(ask, len(x), players.names, total, len(fills))
+
+
+def admit_trial(
+    score: Score,
+    x: Shaped[Tensor, "batch *input"],
+    players: Players,
+    batch_size: int | None,
+) -> None:
+    """Refuse what no input can be tried by. Each input itself may still be broken.
+
+    Args:
+        score: that reads the model.
+        x: the inputs.
+        players: who owns which position.
+        batch_size: inputs in one call of the model.
+    """
+    if not isinstance(score, Score):
+        raise TypeError(
+            f"Inputs are tried before a Score, but got a {type(score).__name__}. "
+            "Make one, such as log_odds(model, target)."
+        )
+    admission.tensor("The input", x)
+    admission.filled(x)
+    players.refuse_other(x.shape[1:])
+    if len(players.names) < 2:
+        raise ValueError(
+            f"There is nothing to rank: the only player is {', '.join(players.names)!r}. "
+            "Give two players at least."
+        )
+    if score.targets not in (None, len(x)):
+        raise ValueError(
+            f"The score has classes of {score.targets} inputs, but x holds {len(x)}. "
+            "Make the score with one class per input, or one for all."
+        )
+    admission.batched(batch_size)
+    admission.settled(score.model)
 
 
 def tried(trial: Trial | Game) -> Trial:

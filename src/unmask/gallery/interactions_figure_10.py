@@ -61,7 +61,7 @@ def interactions_figure_10(*, quick: bool = False) -> Plate:
                 + ", ".join(_signed(one, "rank_correlation") for one in numbers)
                 + ".",
                 # By its interval: the number itself hangs on the last bits of a training.
-                all(one["rank_correlation_high"] < -0.5 for one in numbers),
+                all(one["rank_correlation_high"] < -0.9 for one in numbers),
             ),
         ),
         picture=figure,

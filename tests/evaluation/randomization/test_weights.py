@@ -225,3 +225,17 @@ def test_every_device_draws_alike():
     for one, other in zip(here.parameters(), there.parameters(), strict=True):
         assert other.is_cuda
         assert torch.equal(one, other.cpu())
+
+
+def test_the_spread_that_is_drawn_is_that_of_the_weights_themselves():
+    # Of 1 and 3 the spread is 1, as numbers that are all there are, and not the square root of 2.
+    layer = nn.Linear(2, 1, bias=False)
+    drawn = []
+    for seed in range(400):
+        layer.weight.data = torch.tensor([[1.0, 3.0]])
+        with torch.no_grad():
+            like_moments(layer, torch.Generator().manual_seed(seed))
+        drawn.append(layer.weight.data.flatten())
+    values = torch.cat(drawn)
+    assert float(values.mean()) == pytest.approx(2.0, abs=0.14)  # four standard errors
+    assert float(values.std()) == pytest.approx(1.0, abs=0.1)  # four standard errors

@@ -44,7 +44,7 @@ def completeness_gap(
     gap = (change - values.double().sum(1).to(change.device)).abs()
     if relative:
         gap = gap / change.abs().clamp_min(_NOTHING)
-    return Rating(gap, False, evaluations=2 * trial.inputs)
+    return Rating(gap, False, evaluations=2 * trial.each * trial.inputs)
 
 
 @method("nguyen2020quantitative")
@@ -86,4 +86,4 @@ def non_sensitivity(
     silent = values <= tolerance * values.amax(1, keepdim=True)
     idle = fall <= torch.maximum(tolerance * fall.amax(1), noise)[:, None]
     wrong = (silent != idle).to(fall).mean(1)
-    return Rating(wrong, False, evaluations=scores.numel() + whole.numel())
+    return Rating(wrong, False, evaluations=trial.each * (scores.numel() + whole.numel()))

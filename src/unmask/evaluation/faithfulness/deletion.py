@@ -56,7 +56,7 @@ def deletion(
     removed = removals(values.shape[1], steps)
     curve = without(trial, places(values), removed)
     at = removed.to(curve) / values.shape[1]
-    return _area(values, curve, at, curve[:, :1], curve[:, -1:], normalized, False)
+    return _area(trial, values, curve, at, curve[:, :1], curve[:, -1:], normalized, False)
 
 
 @method("petsiuk2018rise")
@@ -102,10 +102,11 @@ def insertion(
     inserted = removals(values.shape[1], steps)
     curve = only(trial, places(values), inserted)
     at = inserted.to(curve) / values.shape[1]
-    return _area(values, curve, at, curve[:, -1:], curve[:, :1], normalized, True)
+    return _area(trial, values, curve, at, curve[:, -1:], curve[:, :1], normalized, True)
 
 
 def _area(
+    trial: Trial,
     values: Float[Tensor, "inputs players"],
     curve: Float[Tensor, "inputs points"],
     at: Float[Tensor, " points"],
@@ -114,7 +115,7 @@ def _area(
     normalized: bool,
     higher_is_better: bool,
 ) -> Rating:
-    evaluations = curve.numel()
+    evaluations = trial.each * curve.numel()
     if normalized:
         same = (whole - nothing).abs() <= rounding(curve)[:, None]
         curve = torch.where(same, torch.nan, (curve - nothing) / (whole - nothing))

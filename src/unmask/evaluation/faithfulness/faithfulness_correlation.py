@@ -60,7 +60,7 @@ def faithfulness_correlation(
     size = max(1, round(n / 5)) if size is None else _admitted(size, n)
     drawn = sets_of(n, size, _enough(samples, 2), admission.drawing(generator))
     told, scores = told_and_found(trial, values, drawn)
-    return Rating(_agreement(values, told, scores), True, evaluations=scores.numel())
+    return Rating(_agreement(values, told, scores), True, evaluations=trial.each * scores.numel())
 
 
 @method("alvarezmelis2018towards")
@@ -86,7 +86,7 @@ def faithfulness_estimate(trial: Trial | Game, attribution: Attribution) -> Rati
     trial = tried(trial)
     values = trial.of(attribution)
     scores = without_each(trial)
-    return Rating(_agreement(values, values, scores), True, evaluations=scores.numel())
+    return Rating(_agreement(values, values, scores), True, evaluations=trial.each * scores.numel())
 
 
 @method("ancona2018towards")
@@ -140,7 +140,9 @@ def sensitivity_n(
         curve.append(_agreement(values, told, scores))
         asked += scores.numel()
     rho = torch.stack(curve, 1)
-    return Rating(rho.nanmean(1), True, rho, torch.tensor(sizes).to(rho), evaluations=asked)
+    return Rating(
+        rho.nanmean(1), True, rho, torch.tensor(sizes).to(rho), evaluations=trial.each * asked
+    )
 
 
 @method("yeh2019fidelity")
@@ -187,7 +189,7 @@ def surrogate_r2(
     error = (wide - left).square().sum(1)
     spread = (wide - wide.mean(1, keepdim=True)).square().sum(1)
     r2 = torch.where(level(scores), torch.nan, 1 - error / spread)
-    return Rating(r2, True, evaluations=scores.numel() + nothing.numel())
+    return Rating(r2, True, evaluations=trial.each * (scores.numel() + nothing.numel()))
 
 
 def sets_of(

@@ -189,7 +189,8 @@ def removal_infidelity(
     told, scores = told_and_found(trial, values, drawn)
     whole = trial.under(torch.ones(1, n, dtype=torch.bool)).to(told)
     error = (told - (whole - scores)).square().mean(1)
-    return Rating(error, False, evaluations=scores.numel() + whole.numel())
+    asked = trial.each * (scores.numel() + whole.numel())
+    return Rating(error, False, evaluations=asked)
 
 
 def _slope(x: Tensor, attribution: Attribution) -> Tensor:

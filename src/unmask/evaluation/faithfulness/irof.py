@@ -54,7 +54,7 @@ def irof(trial: Trial | Game, attribution: Attribution, *, steps: int | None = N
         True,
         left,
         removed.to(left) / values.shape[1],
-        evaluations=curve.numel(),
+        evaluations=trial.each * curve.numel(),
     )
 
 

@@ -79,7 +79,7 @@ def logic_fidelity(
         tables = _tables(game)
         flat = level(tables).to(values.device)  # its terms are rounding
         terms = and_or_tables(tables, trial.names)
-        asked = tables.numel()
+        asked = trial.each * tables.numel()
     elif len(terms) != trial.inputs or any(one.names != trial.names for one in terms):
         raise ValueError(
             f"There are terms of {len(terms)} inputs and the players "
@@ -141,7 +141,9 @@ def contribution_fidelity(trial: Trial | Game, attribution: Attribution) -> Rati
         size[:, i] = added.square() @ before
     flat = level(asked).to(values.device)
     fidelity = 1 - error.sum(1) / size.sum(1)
-    return Rating(torch.where(flat, torch.nan, fidelity), True, evaluations=tables.numel())
+    return Rating(
+        torch.where(flat, torch.nan, fidelity), True, evaluations=trial.each * tables.numel()
+    )
 
 
 def _tables(trial: Trial | Game) -> Float[Tensor, "inputs coalitions"]:

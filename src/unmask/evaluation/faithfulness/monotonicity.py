@@ -59,7 +59,7 @@ def monotonicity(
         True,
         curve,
         added.to(curve) / values.shape[1],
-        evaluations=curve.numel(),
+        evaluations=trial.each * curve.numel(),
     )
 
 

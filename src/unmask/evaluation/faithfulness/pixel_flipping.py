@@ -62,7 +62,7 @@ def pixel_flipping(
         not ascending,
         curve,
         removed.to(curve) / values.shape[1],
-        evaluations=curve.numel(),
+        evaluations=trial.each * curve.numel(),
     )
 
 

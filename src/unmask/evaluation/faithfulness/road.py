@@ -61,7 +61,7 @@ def road(
     values = trial.of(attribution)
     removed = portions(values.shape[1], shares)
     curve = without(trial, places(values, ascending), removed)
-    return _rated(values, curve, removed, ascending, 1)
+    return _rated(values, curve, removed, ascending, trial.each)
 
 
 @method("rong2022consistent")
@@ -99,7 +99,7 @@ def road_combined(
     removed = portions(values.shape[1], shares)
     most = without(trial, places(values), removed)
     least = without(trial, places(values, ascending=True), removed)
-    return _rated(values, (least - most) / 2, removed, True, 2)
+    return _rated(values, (least - most) / 2, removed, True, 2 * trial.each)
 
 
 def _rated(
@@ -107,7 +107,7 @@ def _rated(
     curve: Float[Tensor, "inputs shares"],
     removed: Int[Tensor, " shares"],
     higher_is_better: bool,
-    orders: int,
+    asked: int,
 ) -> Rating:
     n = values.shape[1]
     return Rating(
@@ -115,5 +115,5 @@ def _rated(
         higher_is_better,
         curve,
         removed.to(curve) / n,
-        evaluations=orders * len(curve) * len(removed.unique()),
+        evaluations=asked * len(curve) * len(removed.unique()),
     )

@@ -50,7 +50,7 @@ def sufficiency(
     values = trial.of(attribution)
     kept = portions(values.shape[1], shares)
     counts = torch.cat([torch.tensor([values.shape[1]]), kept])
-    return _lost(values, only(trial, places(values), counts), counts, False)
+    return _lost(trial, values, only(trial, places(values), counts), counts, False)
 
 
 @method("deyoung2020eraser")
@@ -86,10 +86,11 @@ def comprehensiveness(
     values = trial.of(attribution)
     removed = portions(values.shape[1], shares)
     counts = torch.cat([torch.tensor([0]), removed])
-    return _lost(values, without(trial, places(values), counts), counts, True)
+    return _lost(trial, values, without(trial, places(values), counts), counts, True)
 
 
 def _lost(
+    trial: Trial,
     values: Float[Tensor, "inputs players"],
     scores: Float[Tensor, "inputs points"],
     counts: Int[Tensor, " points"],
@@ -103,5 +104,5 @@ def _lost(
         higher_is_better,
         curve,
         counts[1:].to(curve) / n,
-        evaluations=len(scores) * len(counts.unique()),
+        evaluations=trial.each * len(scores) * len(counts.unique()),
     )

@@ -13,6 +13,7 @@ from unmask.evaluation.association import spearman
 from unmask.report.compare.seen import maps, of_players
 from unmask.results import Rating
 from unmask.run.compare.comparison import Against, Comparison
+from unmask.run.compare.verdict import RULES
 
 Json = dict[str, Any]
 _DOTS = 200
@@ -150,7 +151,7 @@ def _fillings(comparison: Comparison) -> str:
         f"The order of the methods with {one} and with {other} in place of what is removed has a "
         f"rank correlation of {found.correlation:.2f}{known}"
     )
-    if found.correlation >= 0.7:
+    if found.correlation >= RULES.agree:
         return f"{said}: it does not hang on that choice."
     return f"{said}: what is recommended hangs on that choice."
 

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from unmask import admission
 from unmask.baselines import blur
 from unmask.evaluation import Explain
+from unmask.evaluation.trial import admit_trial
 from unmask.internals import admit_any
+from unmask.masking import cached_rows
 from unmask.players import Players
 from unmask.run.compare.comparison import Comparison, Cost, Subject
 from unmask.run.compare.conclude import conclude, least
@@ -94,9 +96,14 @@ def compare(
         listen: is told of every step.
         announce: is told what it will take, before it begins.
     """
-    _admitted(score, x, baseline, players, budget, batch_size)
+    admit_trial(score, x, players, batch_size)
+    admission.backgrounds_for(x[0], baseline)
+    if budget is not None and not budget > 0:
+        raise ValueError(
+            f"The budget is {budget} passes through the model. Give a number above zero, or none."
+        )
     words = words or Words()
-    rows, values, failures = _usable(score, x, words)
+    rows, values, failures = _usable(score, x, words, batch_size)
     score, x = score.at(rows), x[rows]
     titles = tuple(_title(words, i) for i in rows.tolist())
     said = tuple(words.said[i] for i in rows.tolist()) if words.said else ()
@@ -108,7 +115,7 @@ def compare(
     )
     references = rivals(x, baseline)
     settings = as_kept(
-        {"methods": None if methods is None else [*methods], "layer": layer, "budget": budget}
+        {"methods": None if methods is None else sorted(methods), "layer": layer, "budget": budget}
         | {"seed": seed, "batch_size": batch_size, "score": score.name, "players": players.names}
     )
     hashes = _hashes(score, x, baseline, players, supplies)
@@ -215,50 +222,16 @@ def other_filling(x: Shaped[Tensor, "batch *input"], seed: int = 0) -> tuple[Ten
     return x[donors], "values of another input"
 
 
-def _admitted(
-    score: object,
-    x: Tensor,
-    baseline: Tensor,
-    players: Players,
-    budget: float | None,
-    batch_size: int | None,
-) -> None:
-    if not isinstance(score, Score):
-        raise TypeError(
-            f"Explanations are compared on a Score, but got a {type(score).__name__}. "
-            "Make one, such as log_odds(model, target)."
-        )
-    admission.tensor("The input", x)
-    admission.filled(x)
-    players.refuse_other(x.shape[1:])
-    if len(players.names) < 2:
-        raise ValueError(
-            f"There is nothing to compare: the only player is {', '.join(players.names)!r}. "
-            "Give two players at least."
-        )
-    admission.backgrounds_for(x[0], baseline)
-    admission.batched(batch_size)
-    admission.settled(score.model)
-    if score.targets not in (None, len(x)):
-        raise ValueError(
-            f"The score has classes of {score.targets} inputs, but x holds {len(x)}. "
-            "Make the score with one class per input, or one for all."
-        )
-    if budget is not None and not budget > 0:
-        raise ValueError(
-            f"The budget is {budget} passes through the model. Give a number above zero, or none."
-        )
-
-
 def _usable(
-    score: Score, x: Tensor, words: Words
+    score: Score, x: Tensor, words: Words, batch_size: int | None
 ) -> tuple[Int[Tensor, " rows"], Tensor, list[Failure]]:
     """The inputs that the model answers on, its scores, and the others with the reasons."""
     every = torch.arange(len(x), device=x.device)
     try:
         admit_any(score, x)
+        parts = every.split(batch_size or cached_rows(x[0]))
         with torch.no_grad():
-            values = score(x.clone())
+            values = torch.cat([score(x[some].clone(), some) for some in parts])
         if values.isfinite().all():
             return every, values, []
     except Exception:  # of an input or of the user's model: each is tried alone
