@@ -7,7 +7,7 @@ from torch import nn
 from exhibits import exhibit
 from shortcuts import Largest, by_integral, by_weights, convolutional, digits, linear, rows
 from unmask.evaluation import find_label_errors, label_errors_found
-from unmask.evaluation.uses.find_label_errors import mislabelled, strangeness
+from unmask.evaluation.uses.find_label_errors import _found, mislabelled, strangeness
 from unmask.results import Attribution
 
 
@@ -61,6 +61,13 @@ def test_labels_are_made_wrong():
     assert int(wrong.sum()) == 20
     assert torch.equal(given != labels, wrong)
     assert set((given - labels)[wrong].remainder(4).tolist()) == {1, 2, 3}
+
+
+def test_the_curve_counts_wrong_labels_by_hand():
+    ranked = torch.tensor([True, False, True, False, False, True, False, False, False, True])
+    at = torch.tensor([0.0, 0.1, 0.3, 0.5, 0.6, 1.0], dtype=torch.float64)
+    curve = _found(ranked, at)
+    assert curve.tolist() == [0, 1 / 4, 2 / 4, 2 / 4, 3 / 4, 1]  # of the four wrong ones
 
 
 def test_the_model_is_asked_for_all_classes_and_not_for_the_label():
