@@ -16,8 +16,14 @@ ROWS = 50
 """Inputs that are compared on unasked."""
 SHOWN = 3
 """Methods whose failures are told by name."""
-SHORT = {"exactness": "exact", "completeness": "valid", "consistency": "stable", "sanity": "sane"}
-"""The criteria as the columns are called."""
+SHORT = {
+    "exactness": "exact",
+    "completeness": "valid",
+    "consistency": "stable",
+    "sanity": "sane",
+    "complexity": "complex",
+}
+"""The criteria as the columns are called, so that they all fit into eighty."""
 
 
 def compare(
@@ -180,7 +186,7 @@ def standing(comparison: "Comparison") -> "Table":
     from unmask.run.compare.comparison import RANKED
     from unmask.run.compare.standings import ALL
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(box=SIMPLE_HEAD, padding=0)
     table.add_column("method", no_wrap=True)
     ranked = [name for name in (*RANKED, ALL) if _placed(comparison, name)]
     others = [one for one in comparison.metrics.values() if one.criterion not in RANKED]
@@ -215,5 +221,6 @@ def _mean(comparison: "Comparison", method: str, metric: "Metric") -> str:
     mean = comparison.ratings[method][metric.name].mean
     if mean != mean:
         return ""
-    form = {"completeness": "{:.0%}", "cost": "{:,.0f}"}.get(metric.criterion, "{:.2f}")
-    return form.format(mean)
+    if metric.criterion == "cost" and mean >= 1000:
+        return f"{mean / 1000:,.0f}k" if mean >= 9950 else f"{mean / 1000:.1f}k"
+    return {"completeness": "{:.0%}", "cost": "{:.0f}"}.get(metric.criterion, "{:.2f}").format(mean)

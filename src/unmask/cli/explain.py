@@ -47,6 +47,10 @@ def explain(
     grid: Annotated[
         str | None, typer.Option(help="Rows and columns of patches, such as 3x4.")
     ] = None,
+    most: Annotated[
+        int | None,
+        typer.Option(help="So many words, tokens or columns may be hidden; 12 unasked."),
+    ] = None,
     size: Annotated[
         str | None, typer.Option(help="Height and width of images, such as 224x224.")
     ] = None,
@@ -84,6 +88,7 @@ def explain(
             target=int(target) if target and re.fullmatch(r"\d+", target) else target,
             players=players,
             grid=_pair("--grid", grid),
+            most=most,
         )
         name = str(Path(model).resolve()) if Path(model).exists() else model
         found = suggest(name, source, opened, material, wishes)

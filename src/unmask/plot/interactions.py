@@ -1,6 +1,6 @@
 """Interactions: the strongest terms as bars, and the strength of every order."""
 
-from math import isfinite
+from math import isfinite, isnan
 
 import torch
 from matplotlib.axes import Axes
@@ -136,6 +136,24 @@ def _legend(figure: Figure, ax: Axes, own: bool, handles: list[Patch]) -> None:
         )  # fmt: skip
 
 
+def _what_is_explained(result: Interactions) -> str:
+    """How good the terms are where they were not found from, if that was measured."""
+    measured = [
+        f"{share(max(0.0, 1 - residual))} {where}"
+        for residual, where in (
+            (result.residual, "over all masks"),
+            (result.residual_near_full, "where at most a fifth is hidden"),
+        )
+        if residual is not None and not isnan(residual)
+    ]
+    if not measured:
+        return ""
+    return (
+        f" Of the variance of the score, all terms together explain {' and '.join(measured)}, on "
+        "masks that they were not fitted to."
+    )
+
+
 def _what_is_shown(result: Interactions, shown: int, strength: float, own: bool) -> str:
     total = float(result.effects.detach().double().abs().nan_to_num(0.0).sum())
     count_all = int(result.effects.count_nonzero())
@@ -147,4 +165,5 @@ def _what_is_shown(result: Interactions, shown: int, strength: float, own: bool)
     said += f": {share(strength / total)} of the strength (L1)." if isfinite(total) else "."
     if result.gap is not None:
         said += f" Gap to the proven least strength: {share(result.gap)}."
+    said += _what_is_explained(result)
     return lines(said.split(" "), 118 if own else 56)

@@ -31,6 +31,7 @@ class Case:
         attributions: by the name of their method; one value per player or per position.
         matching: the largest error of the logic and its curve (`universal_matching`).
         sparsity: how many terms it takes, and their strength per order (`sparsity`).
+        ends: where there is no table, the network's values with everything hidden and shown.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Case:
     attributions: Mapping[str, Attribution]
     matching: Measurement
     sparsity: Measurement
+    ends: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         names, n = self.players.names, len(self.players.names)

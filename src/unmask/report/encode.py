@@ -6,7 +6,7 @@ with Python's to the last few bits.
 
 import base64
 from collections.abc import Mapping
-from math import isfinite
+from math import isfinite, isnan
 from typing import Any
 
 import numpy as np
@@ -44,10 +44,12 @@ def encoded(case: Case) -> Json:
         "table": _bytes(table, "<f8")
         if table is not None and len(names) <= LARGEST_TABLE
         else None,
-        "corners": None if table is None else [float(table[0]), float(table[-1])],
+        "corners": [float(table[0]), float(table[-1])] if table is not None else _pair(case.ends),
         "range": _range(case.terms, table),
         "empty": float(case.terms.empty),
         "gap": case.terms.gap,
+        "explained": _explained(case.terms.residual),
+        "explained_near_full": _explained(case.terms.residual_near_full),
         "evaluations": case.terms.evaluations,
         "l1": float(case.terms.effects.double().abs().sum()),
         "terms95": _number(case.sparsity, "terms_95"),
@@ -202,6 +204,15 @@ def _orders(sparsity: Measurement) -> Json | None:
 
 def _number(measurement: Measurement, name: str) -> float | None:
     return _finite(measurement.numbers.get(name, float("nan")))
+
+
+def _pair(ends: tuple[float, float] | None) -> list[float] | None:
+    return None if ends is None else [*ends]
+
+
+def _explained(residual: float | None) -> float | None:
+    """The share of the variance that terms explain; that of worse than nothing is nothing."""
+    return None if residual is None or isnan(residual) else max(0.0, 1 - residual)
 
 
 def _finite(x: float) -> float | None:

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import torch
+
 from unmask.interactions import sparsity, universal_matching
+from unmask.lattice import by_order
 from unmask.report.case import Case
 from unmask.results import Attribution, Interactions, Measurement
 from unmask.run import Explained, read_run
 
-TERMS = ("and_or", "and_interaction", "or_interaction", "interaction_indices")
+TERMS = ("and_or", "large_n", "and_interaction", "or_interaction", "interaction_indices")
 """Methods whose terms the page can show, the best first."""
 
 
@@ -54,7 +57,10 @@ def _case(explained: Explained) -> Case | None:
     elif truth is not None:  # a number is never quite the true one, so do not call it wrong
         title, truth = f"{title} (truth {truth})", None
     matching, counted = results.get("universal_matching"), results.get("sparsity")
-    game = entry.game()
+    if entry.table is not None:
+        game = entry.game()
+        matching = matching or universal_matching(game, terms=terms)
+        counted = counted or sparsity(game, terms=terms)
     return Case(
         title=title,
         prediction=prediction,
@@ -65,10 +71,23 @@ def _case(explained: Explained) -> Case | None:
         terms=terms,
         table=entry.table,
         attributions=_attributions(explained),
-        matching=(
-            matching if isinstance(matching, Measurement) else universal_matching(game, terms=terms)
-        ),
-        sparsity=counted if isinstance(counted, Measurement) else sparsity(game, terms=terms),
+        matching=matching if isinstance(matching, Measurement) else Measurement(),
+        sparsity=counted if isinstance(counted, Measurement) else _by_order(terms),
+        ends=None if entry.ends is None else (float(entry.ends[0]), float(entry.ends[1])),
+    )
+
+
+def _by_order(terms: Interactions) -> Measurement:
+    """What can be told of the terms without a table: their strength per order."""
+    effects, order = terms.effects.double(), terms.order
+    most = int(order.max()) if len(order) else 1
+    return Measurement(
+        curves={
+            "order": torch.arange(1, most + 1, dtype=torch.float64),
+            "count": by_order((effects != 0).double(), order, most),
+            "positive": by_order(effects.clamp(min=0), order, most),
+            "negative": by_order(effects.clamp(max=0), order, most),
+        }
     )
 
 

@@ -38,6 +38,7 @@ class Entry:
         baseline: what stands where a player is hidden.
         table: the score of all coalitions, in lattice order; None where there are too many.
         rows: how many rows of which part of the model the table took (`sharing.rows_run`).
+        ends: where there is no table, the score with everything hidden and with everything shown.
     """
 
     number: int
@@ -51,13 +52,30 @@ class Entry:
     view: View
     x: Shaped[Tensor, "*input"]
     baseline: Shaped[Tensor, "*background"]
-    table: Float[Tensor, " coalitions"]
+    table: Float[Tensor, " coalitions"] | None
     rows: Mapping[str, int] = field(default_factory=dict)
+    ends: Float[Tensor, " two"] | None = None
 
     def game(self) -> Game:
         """The game that the table is of. It asks no model."""
         table = self.table
+        if table is None:
+            raise ValueError(
+                f"The {len(self.players.names)} players of input {self.number} have too many "
+                "coalitions for a table, so that nothing tells their values but the model. Play "
+                "the game with `masked`."
+            )
         return Game(lambda masks: table[indices(masks)], self.players.names, lambda: table.clone())
+
+
+def ends(game: Game) -> Float[Tensor, " two"]:
+    """The values with everything hidden and with everything shown.
+
+    Args:
+        game: of any size.
+    """
+    n = len(game.names)
+    return game(torch.tensor([[False] * n, [True] * n]))
 
 
 def save_entry(entry: Entry, path: Path) -> None:
@@ -88,8 +106,10 @@ def save_entry(entry: Entry, path: Path) -> None:
         "x": entry.x,
         "baseline": entry.baseline,
         "owner": entry.players.owner,
-        "table": entry.table,
     }
+    for name, values in (("table", entry.table), ("ends", entry.ends)):
+        if values is not None:
+            tensors[name] = values
     if isinstance(view, ImageView):
         tensors["pixels"] = view.pixels
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
@@ -129,11 +149,14 @@ def load_entry(path: Path) -> Entry:
 def _entry(words: dict[str, Any], tensors: dict[str, Tensor]) -> Entry:
     names = tuple(map(str, words["names"]))
     players = Players(tensors["owner"], names)
-    table, x, baseline = tensors["table"], tensors["x"], tensors["baseline"]
-    if len(names) > LARGEST_TABLE or table.shape != (2 ** len(names),):
-        raise ValueError(f"{len(names)} players have no table of shape {tuple(table.shape)}")
-    if not table.is_floating_point() or not table.isfinite().all():
-        raise ValueError("its table holds other things than finite numbers")
+    x, baseline = tensors["x"], tensors["baseline"]
+    large = len(names) > LARGEST_TABLE
+    kept, count = ("ends", 2) if large else ("table", 2 ** len(names))
+    values = tensors[kept]
+    if values.shape != (count,):
+        raise ValueError(f"{len(names)} players have no {kept} of shape {tuple(values.shape)}")
+    if not values.is_floating_point() or not values.isfinite().all():
+        raise ValueError(f"its {kept} holds other things than finite numbers")
     if x.shape != players.owner.shape:
         raise ValueError(f"players of shape {tuple(players.owner.shape)} on {tuple(x.shape)}")
     probability = words["probability"]
@@ -149,7 +172,8 @@ def _entry(words: dict[str, Any], tensors: dict[str, Tensor]) -> Entry:
         view=_view(words["view"], tensors),
         x=x,
         baseline=baseline,
-        table=table,
+        table=None if large else values,
+        ends=values if large else None,
         rows={str(part): int(count) for part, count in words.get("rows", {}).items()},
     )
 

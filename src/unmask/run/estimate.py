@@ -17,6 +17,7 @@ from unmask.masking import cached_rows, masked
 from unmask.run.check_plan import checked_methods
 from unmask.run.choices.scene import Scene
 from unmask.run.choices.subject import Subject, subject
+from unmask.run.entry import ends
 from unmask.run.execute import GROUP
 from unmask.run.folder import Failure
 from unmask.run.inputs.material import Material, chosen
@@ -171,14 +172,14 @@ def estimate(
     rate = _rate(trial, _middle(subjects), seconds)
     affordable = _affordable(subjects, 2 * seconds * rate)
     begun = time.perf_counter()
-    tables = [_game(trial, one).table() for one in affordable]
+    tables = [_values(_game(trial, one)) for one in affordable]
     per_table = (time.perf_counter() - begun) / len(tables) if tables else passes / rate
     found = rehearsed(
         trial,
         opened,
         material,
         affordable or [_middle(subjects)],
-        tables or [_smooth(len(_middle(subjects).players.names))],
+        tables or [_stand_in(trial, _middle(subjects))],
         seconds,
     )
     counts = [len(one.players.names) for one in subjects]
@@ -229,12 +230,7 @@ def _looked_at(
         except Exception as error:  # whatever a model of the user's may raise: the run records it
             reason = reason or f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             continue
-        if len(one.players.names) <= LARGEST_TABLE:
-            found.append(one)
-        else:
-            reason = reason or (
-                f"{len(one.players.names)} players, and at most {LARGEST_TABLE} fit a table"
-            )
+        found.append(one)
     if not found:
         raise ValueError(
             f"None of {count} inputs can be explained ({reason.rstrip('.')}). Mend the plan, or "
@@ -254,17 +250,21 @@ def _game(plan: Plan, one: Subject) -> Game:
     )
 
 
+def _values(game: Game) -> Tensor:
+    """The table of a game, or of one that is too large for it the values at its ends."""
+    return game.table() if len(game.names) <= LARGEST_TABLE else ends(game)
+
+
 def _rate(plan: Plan, one: Subject, seconds: float) -> float:
     """Inputs a second that the model is run on, on drawn coalitions and in batches as the run's."""
     game, n = _game(plan, one), len(one.players.names)
-    backgrounds = one.passes >> n
-    rows = max(1, 4 * (plan.batch_size or cached_rows(one.scene.x)) // backgrounds)
+    rows = max(1, 4 * (plan.batch_size or cached_rows(one.scene.x)) // one.backgrounds)
     masks = torch.rand(rows, n, generator=torch.Generator().manual_seed(0)) < 0.5
     game(masks)  # the first call finds out what the others need not
     begun, asked = time.perf_counter(), 0
     while time.perf_counter() - begun < seconds:
         game(masks)
-        asked += rows * backgrounds
+        asked += rows * one.backgrounds
     return asked / (time.perf_counter() - begun)
 
 
@@ -277,6 +277,12 @@ def _affordable(subjects: Sequence[Subject], passes: float) -> list[Subject]:
             break
         found.append(one)
     return found
+
+
+def _stand_in(plan: Plan, one: Subject) -> Tensor:
+    """Values for the methods to be tried on, where those of the model would take too long."""
+    n = len(one.players.names)
+    return _smooth(n) if n <= LARGEST_TABLE else ends(_game(plan, one))
 
 
 def _smooth(players: int) -> Float[Tensor, " coalitions"]:

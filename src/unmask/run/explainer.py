@@ -17,7 +17,7 @@ from unmask.run.assemble import tables_of, write_part
 from unmask.run.choices.choose_score import SCORES, Reading, digits
 from unmask.run.choices.scene import Scene
 from unmask.run.choices.subject import Subject, subject
-from unmask.run.entry import Entry, save_entry
+from unmask.run.entry import Entry, ends, save_entry
 from unmask.run.folder import Failure, RunFolder
 from unmask.run.inputs.material import Material
 from unmask.run.kept import kept_entry, kept_result
@@ -166,6 +166,7 @@ class Explainer:
         made = subject(scene, self.plan)
         reading = made.reading
         game = self._game(number, made)
+        large = len(made.players.names) > LARGEST_TABLE
         return Entry(
             number=number,
             title=self._title(number, reading),
@@ -178,8 +179,9 @@ class Explainer:
             view=made.view,
             x=scene.x,
             baseline=made.baseline,
-            table=game.table(),
+            table=None if large else game.table(),
             rows=rows_run(game),
+            ends=ends(game) if large else None,
         )
 
     def _truth(self, number: int, reading: Reading) -> str | None:
@@ -233,6 +235,8 @@ class Explainer:
         """
         sizes: dict[int, list[int]] = {}
         for number, entry in entries.items():
+            if entry.table is None:
+                continue
             sizes.setdefault(len(entry.players.names), []).append(number)
         for players, numbers in sizes.items():
             at_once = max(1, 2**16 >> players)
@@ -244,7 +248,8 @@ class Explainer:
         if len(numbers) < 2 or not lacking:
             return
         self._tell(numbers[0], TOGETHER, 0)
-        tables = torch.stack([entries[number].table.double() for number in numbers])
+        known = [entries[number].table for number in numbers]
+        tables = torch.stack([table.double() for table in known if table is not None])
         try:
             names = entries[numbers[0]].players.names
             found = and_or_tables(tables, names, **self.plan.methods[TOGETHER])
@@ -279,7 +284,7 @@ class Explainer:
         method = self.methods[name]
         needs = (*method.needs, *method.options)
         supplies: dict[str, object] = {
-            "game": entry.game(),
+            "game": self._played(entry) if entry.table is None else entry.game(),
             "x": entry.x[None].clone(),
             "baseline": entry.baseline,
             "players": entry.players,
@@ -296,15 +301,24 @@ class Explainer:
             supplies["score"] = self._score(entry, method)
         return catalogue.fill(method, supplies, self.plan.methods[name])
 
+    def _played(self, entry: Entry) -> Game:
+        """The game of an input whose values no table holds: it asks the model."""
+        score, players = self._reading(entry).score, entry.players
+        size = self.plan.batch_size
+        return masked(score, entry.x, players, entry.baseline, batch_size=size)
+
     def _score(self, entry: Entry, method: Method) -> Score:
         if method.section == "gradients" and not self.opened.differentiable:
             raise ValueError(
                 f"{method.name} needs gradients, but this model or its input has none. "
                 "Leave it out of the plan."
             )
+        return self._reading(entry).score
+
+    def _reading(self, entry: Entry) -> Reading:
         scene = Scene(self.opened, self.material, entry.number)
         options = {**self.plan.score.options, "target": entry.target}
-        return SCORES[self.plan.score.name](scene, **options).score
+        return SCORES[self.plan.score.name](scene, **options)
 
     def _attempt(self, number: int, method: str | None, work: Callable[[], Made]) -> Made | None:
         """Do some work; if it fails, record why, so that the run can go on with the rest."""

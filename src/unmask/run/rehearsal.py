@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from torch import Tensor
 
 from unmask.evaluation.passes import Passes, counted
+from unmask.game import LARGEST_TABLE
 from unmask.run.choices.subject import Subject
 from unmask.run.engine import Answer, Item
 from unmask.run.entry import Entry, save_entry
@@ -73,7 +74,7 @@ def rehearsed(
         opened: its model, which is counted.
         material: all inputs.
         subjects: those that are explained.
-        tables: their values.
+        tables: their values; of an input with too many players, those at its ends.
         seconds: as many are explained as that takes four times over, and one at least.
     """
     begun = time.perf_counter()
@@ -150,8 +151,9 @@ class _Clock:
         self.last, self.seen = now, seen
 
 
-def _entry(one: Subject, table: Tensor) -> Entry:
+def _entry(one: Subject, values: Tensor) -> Entry:
     scene, reading = one.scene, one.reading
+    large = len(one.players.names) > LARGEST_TABLE
     return Entry(
         number=scene.number,
         title=scene.material.titles[scene.number],
@@ -164,5 +166,6 @@ def _entry(one: Subject, table: Tensor) -> Entry:
         view=one.view,
         x=scene.x,
         baseline=one.baseline,
-        table=table,
+        table=None if large else values,
+        ends=values if large else None,
     )

@@ -39,6 +39,74 @@ def test_it_is_a_ridge_with_columns_scaled_by_the_guess(rows):
     assert penalty > 0
 
 
+PENALTIES = np.logspace(-6, 4, 41)
+
+
+def chosen(guess, masks, answers):
+    """Which of the penalties was taken, from the normal equations that the solution holds."""
+    found = refit(guess, masks, answers)
+    scale = guess.values[1:] / guess.values[1:].max()
+    columns = parities(masks, guess.sets[1:]) * scale
+    columns -= columns.mean(0)
+    left = answers - parities(masks, found.sets) @ found.values
+    beta = found.values[1:] / scale
+    largest = int(np.abs(beta).argmax())
+    penalty = columns[:, largest] @ left / beta[largest]
+    unit = np.linalg.norm(columns, 2) ** 2 / len(masks)
+    place = np.abs(np.log(PENALTIES) - np.log(penalty / unit)).argmin()
+    assert PENALTIES[place] == pytest.approx(penalty / unit, rel=1e-6)
+    return int(place), columns, unit
+
+
+@pytest.mark.parametrize(("rows", "terms"), [(60, 20), (24, 20), (15, 20), (150, 160)])
+def test_the_penalty_is_that_of_generalised_cross_validation(rows, terms):
+    taken = set()
+    for seed in range(12):
+        truth, masks, answers = planted(rows, seed / 4, terms, seed)
+        guess = Spectrum(truth.sets, np.abs(truth.values) + 0.1, 30)
+        place, columns, unit = chosen(guess, masks, answers)
+        risks = []
+        for penalty in PENALTIES * unit:
+            inverse = np.linalg.inv(columns.T @ columns + penalty * np.eye(terms))
+            hat = 1 / rows + columns @ inverse @ columns.T  # the constant is fitted, unpenalised
+            left = answers - hat @ answers
+            free = rows - np.trace(hat)
+            enough = free > max(1, 0.02 * rows)
+            risks.append(left @ left / free**2 if enough else np.inf)
+        assert place == np.argmin(risks)
+        taken.add(place)
+    assert len(taken) > 3  # so that a formula which takes the same always is told apart
+
+
+def test_where_all_rows_are_alike_it_is_leaving_one_out():
+    # On all coalitions the hat matrix has one number on its diagonal: then the generalised rule
+    # and the plain one, by fitting anew without each row, agree.
+    n, rows = 5, 32
+    masks = (np.arange(rows)[:, None] >> np.arange(n)) % 2 == 1
+    sets = [[n, n], *([i, n] for i in range(n)), *itertools.combinations(range(n), 2)]
+    taken = set()
+    for seed in range(6):
+        random = np.random.default_rng(seed)
+        values = random.standard_normal(len(sets))
+        answers = parities(masks, np.array(sets)) @ values + 1.5 * random.standard_normal(rows)
+        guess = Spectrum(np.array(sets), np.abs(values) + 0.1, n)
+        place, columns, unit = chosen(guess, masks, answers)
+        errors = []
+        for penalty in PENALTIES * unit:
+            error = 0.0
+            for i in range(rows):
+                others = np.arange(rows) != i
+                centre, mean = columns[others].mean(0), answers[others].mean()
+                inner = columns[others] - centre
+                gram = inner.T @ inner + penalty * np.eye(len(centre))
+                beta = np.linalg.solve(gram, inner.T @ (answers[others] - mean))
+                error += (answers[i] - mean - (columns[i] - centre) @ beta) ** 2
+            errors.append(error)
+        assert place == np.argmin(errors)
+        taken.add(place)
+    assert len(taken) > 2
+
+
 def test_without_noise_nothing_is_lost():
     truth, masks, answers = planted(400, 0.0)
     found = refit(Spectrum(truth.sets, np.ones(21), 30), masks, answers)

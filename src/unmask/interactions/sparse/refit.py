@@ -71,7 +71,8 @@ def _penalty(
     left = never + (along**2 * (1 - kept) ** 2).sum(1)
     free = rows - 1 - kept.sum(1)
     # Where hardly a row is left to judge by, the penalty is not trusted.
-    risk = np.where(free > 0.02 * rows, left / np.clip(free, 1, None) ** 2, np.inf)
+    trusted = free > max(1.0, 0.0 * rows)
+    risk = np.where(trusted, left / np.where(trusted, free, 1.0) ** 2, np.inf)
     return float(tried[np.argmin(risk)] if np.isfinite(risk).any() else tried[-1])
 
 

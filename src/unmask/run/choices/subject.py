@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
+from unmask.game import LARGEST_TABLE
 from unmask.players import Players
 from unmask.run.choices.choose_baseline import BASELINES
 from unmask.run.choices.choose_players import PLAYERS
@@ -36,9 +37,17 @@ class Subject:
 
     @property
     def passes(self) -> int:
-        """Inputs that the model is run on for the values of all coalitions."""
-        backgrounds = len(self.baseline) if self.baseline.ndim > self.scene.x.ndim else 1
-        return 2 ** len(self.players.names) * backgrounds
+        """Inputs that the model is run on for the values of all coalitions.
+
+        Where these are too many for a table, two are asked for: the empty and the full one.
+        """
+        n = len(self.players.names)
+        return (2**n if n <= LARGEST_TABLE else 2) * self.backgrounds
+
+    @property
+    def backgrounds(self) -> int:
+        """Rows of the baseline, each of which every coalition is seen on."""
+        return len(self.baseline) if self.baseline.ndim > self.scene.x.ndim else 1
 
 
 def subject(scene: Scene, plan: Plan) -> Subject:

@@ -1,7 +1,7 @@
 """Sensible choices for a model and its inputs, each with the words that say what was chosen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,10 @@ from unmask.run.plan import OWN, Choice, Plan, Source
 
 MOST = 12
 """Players that are chosen unasked: 2^12 calls of the model take seconds, and a page holds them."""
+BUDGET, CHECKED = 8192, 1024
+"""Coalitions that a search for strong terms may ask for, and those that its terms are held to."""
+LARGEST_SEARCHED = 4000
+"""Players among which strong terms are searched for unasked; more need more coalitions."""
 FIRST = 5
 """Inputs that are explained unasked."""
 TEXTS_AT_ONCE = 64
@@ -35,12 +39,14 @@ class Wishes:
         target: which class, by number or name.
         players: which way to cut an input into parts.
         grid: rows and columns of patches.
+        most: how many words, tokens or columns may be hidden at most.
     """
 
     rows: tuple[int, ...] | None = None
     target: int | str | None = None
     players: str | None = None
     grid: tuple[int, int] | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,25 +85,32 @@ def suggest(
     score = _score(opened, material, outputs, wishes.target, notes)
     baseline = _baseline(opened, material, notes)
     players = _players(opened, material, numbers, score, baseline, wishes, notes)
-    methods: dict[str, dict[str, Any]] = {
-        name: {} for name in ("and_or", "universal_matching", "sparsity", "shapley_exact")
-    }
-    if opened.differentiable:
-        methods |= {"gradient": {}, "integrated_gradients": {}}
-    notes.append(f"Methods: {', '.join(methods)}.")
-    large = opened.read_text is not None and opened.exhibit is None
+    transformer = opened.read_text is not None and opened.exhibit is None
     plan = Plan(
         model,
         source,
         score,
         players,
         baseline,
-        methods,
+        {},
         rows,
-        batch_size=TEXTS_AT_ONCE if large else None,
+        batch_size=TEXTS_AT_ONCE if transformer else None,
     )
-    _refuse_impossible(plan, opened, material, numbers)
-    return Suggestion(plan, (*notes, *opened.notes))
+    count = _most_players(plan, opened, material, numbers)
+    methods: dict[str, dict[str, Any]] = (
+        {name: {} for name in ("and_or", "universal_matching", "sparsity", "shapley_exact")}
+        if count <= LARGEST_TABLE
+        else {"large_n": {"budget": BUDGET}, "universal_matching": {"samples": CHECKED}}
+    )
+    if opened.differentiable:
+        methods |= {"gradient": {}, "integrated_gradients": {}}
+    notes.append(f"Methods: {', '.join(methods)}.")
+    if count > LARGEST_TABLE:
+        notes.append(
+            f"As {count} players are too many for a table of all coalitions, their strong terms "
+            f"are searched for by asking the model {BUDGET:,} times of each input at the most."
+        )
+    return Suggestion(replace(plan, methods=methods), (*notes, *opened.notes))
 
 
 def _outputs(opened: Opened, material: Material, numbers: Sequence[int]) -> list[Tensor]:
@@ -119,11 +132,13 @@ def _outputs(opened: Opened, material: Material, numbers: Sequence[int]) -> list
     return outputs
 
 
-def _refuse_impossible(
-    plan: Plan, opened: Opened, material: Material, numbers: Sequence[int]
-) -> None:
-    """A wish that no input can fulfil is refused now, before a folder is made for it."""
+def _most_players(plan: Plan, opened: Opened, material: Material, numbers: Sequence[int]) -> int:
+    """How many players an input has at the most.
+
+    A wish that no input can fulfil is refused now, before a folder is made for it.
+    """
     reasons: list[ValueError] = []
+    most = 0
     for number in numbers:
         try:
             made = subject(Scene(opened, material, number), plan)
@@ -131,17 +146,32 @@ def _refuse_impossible(
             reasons.append(error)
             continue
         except Exception:  # raised by the user's model: the run records it and goes on
-            return
+            return most
         count = len(made.players.names)
-        if count <= LARGEST_TABLE:
-            return
-        reasons.append(
-            ValueError(
-                f"These are {count} players, and only {LARGEST_TABLE} fit a table of all "
-                "coalitions. Choose fewer and larger parts, such as --grid 3x4."
+        if count > LARGEST_SEARCHED:
+            reasons.append(
+                ValueError(
+                    f"These are {count:,} players, and terms are searched for among "
+                    f"{LARGEST_SEARCHED:,} at the most. Choose fewer and larger parts, such as "
+                    "--grid 7x7."
+                )
             )
-        )
-    raise reasons[0]
+            continue
+        most = max(most, count)
+        if _limited(plan.players) or most > LARGEST_TABLE:
+            break
+    if most == 0:
+        raise reasons[0]
+    return most
+
+
+def _limited(players: Choice) -> bool:
+    """Whether no other input has too many players for a table if one has not."""
+    return players.options.get("most", LARGEST_TABLE + 1) <= LARGEST_TABLE or players.name in (
+        "patches",
+        "features",
+        "channels",
+    )
 
 
 def _score(
@@ -207,6 +237,12 @@ def _players(
         raise ValueError(
             f"The players {name!r} are unknown. Choose from {', '.join(map(repr, PLAYERS))}."
         )
+    most = MOST if wishes.most is None else wishes.most
+    if wishes.most is not None and (most < 1 or name not in ("words", "tokens", "features")):
+        raise ValueError(
+            f"At most {most} players are asked for, and the players are {name}. Give a number of "
+            "at least 1, for words, tokens or features; cut pictures with --grid."
+        )
     if name == OWN:
         notes.append("Players: those that the model brings along.")
         return Choice(OWN)
@@ -223,12 +259,12 @@ def _players(
         return Choice("patches", {"grid": grid})
     if name in ("words", "tokens"):
         notes.append(
-            f"Players: {name}; of more than {MOST}, those that change the score most when hidden "
+            f"Players: {name}; of more than {most}, those that change the score most when hidden "
             "alone, while the others stay visible."
         )
-        return Choice(name, {"most": MOST})
+        return Choice(name, {"most": most})
     if name == "features" and material.inputs[0].ndim == 1:
-        return _columns(opened, material, numbers, score, baseline, notes)
+        return _columns(opened, material, numbers, score, baseline, most, notes)
     notes.append(f"Players: {name}.")
     return Choice(name)
 
@@ -250,11 +286,12 @@ def _columns(
     numbers: Sequence[int],
     score: Choice,
     baseline: Choice,
+    most: int,
     notes: list[str],
 ) -> Choice:
     """All columns of a small table; of a large one those that matter most to these rows."""
     count = material.inputs[0].numel()
-    if count <= MOST:
+    if count <= most:
         notes.append(f"Players: the {count} columns." if count > 1 else "Players: the one column.")
         return Choice("features")
     everyone = features(material.columns or count)
@@ -267,9 +304,9 @@ def _columns(
             total += alone(reading.score, scene.x, everyone, background).abs()
         except Exception:  # a row that the model fails on has no say; the run will record why
             continue
-    names = tuple(everyone.names[i] for i in strongest(total, MOST))
+    names = tuple(everyone.names[i] for i in strongest(total, most))
     notes.append(
-        f"Players: {MOST} of {count} columns, those that change the score most when hidden alone: "
+        f"Players: {most} of {count} columns, those that change the score most when hidden alone: "
         f"{', '.join(names)}. The others always stay visible."
     )
     return Choice("features", {"columns": names})
