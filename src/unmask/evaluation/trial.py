@@ -36,6 +36,7 @@ class Trial:
         names: of the players.
         total: attributions shaped like the inputs -> the sum of each player's; what has a column
             per player already, as it is.
+        each: inputs that the model is run on for one score: the backgrounds that are averaged.
     """
 
     ask: Callable[[Masks, int], Float[Tensor, "inputs masks"]]
