@@ -10,7 +10,7 @@ from torch import nn
 
 from run.tiny import perceptron, rows, write_csv, write_picture
 from unmask.run import Opened, Source, read_inputs
-from unmask.run.inputs.material import chosen, named
+from unmask.run.inputs.material import Material, chosen, named
 
 NAMES = ("age", "height", "weight", "dose")
 
@@ -54,7 +54,7 @@ def test_a_missing_cell_is_nan_and_does_not_spoil_the_mean(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n,4\n5,NA\n")
     found = read(tmp_path / "t.csv")
     assert found.inputs[1].isnan().tolist() == [True, False]
-    assert found.mean().tolist() == [3, 3]
+    assert found.mean.tolist() == [3, 3]
 
 
 def test_parquet_reads_as_csv_does(tmp_path):
@@ -206,6 +206,50 @@ def test_a_folder_of_pictures_is_brought_to_the_models_size(tmp_path):
     assert read(tmp_path, shape=(1, 16, 12)).inputs[0].shape == (1, 16, 12)
     with pytest.raises(ValueError, match="differ in size"):
         read(tmp_path)
+
+
+def test_pictures_are_read_when_they_are_asked_for(tmp_path):
+    for name, side in (("a.png", 20), ("b.png", 30), ("c.png", 40)):
+        write_picture(tmp_path / name, side, side)
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    found = read(tmp_path, size=(10, 10))
+    assert list(found.unreadable) == [1]
+    assert len(pickle.dumps(found.inputs)) < 1800  # of the pixels of 3 they would be 3,600 bytes
+    assert torch.equal(found.inputs[1], found.inputs[0])  # stands in its place
+    whole = torch.stack(list(found.inputs))
+    assert torch.equal(torch.stack(list(found.inputs[1:])), whole[1:])
+    torch.testing.assert_close(found.mean, whole[[0, 2]].mean(0))
+    drawn = [*found.shuffled(torch.Generator().manual_seed(0))]
+    assert {float(one.sum()) for one in drawn} == {float(one.sum()) for one in whole[[0, 2]]}
+    (tmp_path / "c.png").unlink()
+    with pytest.raises(ValueError, match="is no picture that can be read"):
+        found.inputs[2]
+
+
+def test_the_mean_of_many_is_taken_piece_by_piece():
+    x = rows(600)
+    x[5, 1], x[300, 3] = torch.inf, torch.nan
+    found = Material("table", tuple(x), ("",) * 600, (None,) * 600, "", unreadable={0: "broken"})
+    columns = x[1:].double().T.tolist()
+    expected = [sum(finite := [v for v in c if abs(v) < 1e9]) / len(finite) for c in columns]
+    assert found.mean.tolist() == pytest.approx(expected, abs=1e-6)
+    drawn = torch.stack([*found.shuffled(torch.Generator().manual_seed(0))])
+    sound = [i for i in range(1, 600) if i not in (5, 300)]
+    assert sorted(drawn[:, 0].tolist()) == sorted(x[sound, 0].tolist())
+    assert drawn[:, 0].tolist() != x[sound, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ((torch.zeros(2), torch.zeros(3)), r"no mean: their shapes are \(2,\), \(3,\)"),
+        ((torch.zeros(2).long(),), r"hold torch.int64. Use another baseline"),
+    ],
+)
+def test_what_has_no_mean(inputs, said):
+    n = len(inputs)
+    with pytest.raises(ValueError, match=said):
+        _ = Material("given", inputs, ("",) * n, (None,) * n, "").mean
 
 
 def test_pictures_that_are_none(tmp_path):

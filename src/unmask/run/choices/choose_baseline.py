@@ -1,6 +1,7 @@
 """Baselines by name: what stands where a player is hidden."""
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -15,13 +16,7 @@ def _constant(scene: Scene, *, value: float = 0.0) -> Tensor:
 
 
 def _mean(scene: Scene) -> Tensor:
-    shapes = {tuple(x.shape) for x in scene.material.inputs}
-    if len(shapes) > 1 or not scene.x.is_floating_point():
-        raise ValueError(
-            f"These inputs have no mean: their shapes are {', '.join(map(str, sorted(shapes)))} "
-            f"and they hold {scene.x.dtype}. Use another baseline, such as constant or token."
-        )
-    return scene.material.mean()
+    return scene.material.mean
 
 
 def _colour(scene: Scene) -> Tensor:
@@ -36,10 +31,9 @@ def _blur(scene: Scene, *, radius: float = 10.0) -> Tensor:
 
 def _background(scene: Scene, *, samples: int = 16, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    data = torch.stack(list(scene.material.inputs))
-    if data.is_floating_point():
-        data = data[data.flatten(1).isfinite().all(1)]
-    return baselines.background(data, samples, generator=generator)
+    # Not all are held at once: there may be thousands.
+    drawn = list(islice(scene.material.shuffled(generator), samples if samples > 0 else None))
+    return baselines.background(torch.stack(drawn) if drawn else scene.x[None][:0], samples)
 
 
 def _token(scene: Scene, *, id: int) -> Tensor:

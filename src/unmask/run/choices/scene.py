@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Shaped
@@ -30,7 +31,7 @@ class Scene:
     material: Material
     number: int
 
-    @property
+    @cached_property
     def x(self) -> Shaped[Tensor, "*input"]:
         """The input, without a batch axis."""
         if self.number in self.material.unreadable:

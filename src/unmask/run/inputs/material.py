@@ -1,7 +1,8 @@
 """Inputs as they were read: tensors, and what a person calls them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 from unmask.run.models.sentence import Sentence
 
 Kind = Literal["table", "image", "text", "given"]
+_AT_ONCE = 256
+"""Inputs that are in memory together where all are gone through."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,39 @@ class Material:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    @cached_property
     def mean(self) -> Float[Tensor, "*input"]:
         """The mean of all inputs, position by position; broken numbers do not count."""
-        read = [x for i, x in enumerate(self.inputs) if i not in self.unreadable]
-        stacked = torch.stack(read).double()
-        stacked = torch.where(stacked.isfinite(), stacked, torch.nan)
-        return stacked.nanmean(0).nan_to_num(0.0).to(self.inputs[0].dtype)
+        first = self.inputs[0]
+        total = torch.zeros(first.shape, dtype=torch.float64)
+        counts = torch.zeros(first.shape, dtype=torch.long)
+        read = [i for i in range(len(self)) if i not in self.unreadable]
+        for start in range(0, len(read), _AT_ONCE):
+            some = [self.inputs[i] for i in read[start : start + _AT_ONCE]]
+            shapes = {tuple(x.shape) for x in (first, *some)}
+            if len(shapes) > 1 or not first.is_floating_point():
+                raise ValueError(
+                    "These inputs have no mean: their shapes are "
+                    f"{', '.join(map(str, sorted(shapes)))} and they hold {first.dtype}. Use "
+                    "another baseline, such as constant or token."
+                )
+            stacked = torch.stack(some).double()
+            sound = stacked.isfinite()
+            total += torch.where(sound, stacked, 0.0).sum(0)
+            counts += sound.sum(0)
+        return (total / counts.clamp(min=1)).to(first.dtype)
+
+    def shuffled(self, generator: torch.Generator) -> Iterator[Shaped[Tensor, "..."]]:
+        """The inputs that were read and hold no broken number, in random order.
+
+        Args:
+            generator: source of randomness.
+        """
+        read = [i for i in range(len(self)) if i not in self.unreadable]
+        for i in torch.randperm(len(read), generator=generator).tolist():
+            x = self.inputs[read[i]]
+            if not x.is_floating_point() or x.isfinite().all():
+                yield x
 
 
 def chosen(material: Material, rows: Sequence[int] | None) -> tuple[int, ...]:

@@ -1,7 +1,10 @@
 """Pictures as inputs."""
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -12,6 +15,37 @@ from unmask.run.inputs.material import Material
 from unmask.run.models.opened import Opened, digest_of_file
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+
+
+@dataclass(frozen=True)
+class Pictures(Sequence[Tensor]):
+    """Pictures that are read whenever they are asked for, so that any number has room.
+
+    Args:
+        files: one for each.
+        height: in pixels; None for that of the picture.
+        width: likewise.
+        grey: whether there is one channel.
+        dtype: of the pixels.
+    """
+
+    files: tuple[Path, ...]
+    height: int | None
+    width: int | None
+    grey: bool
+    dtype: torch.dtype
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @overload
+    def __getitem__(self, place: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Pictures": ...
+    def __getitem__(self, place: int | slice) -> "Tensor | Pictures":
+        if isinstance(place, slice):
+            return replace(self, files=self.files[place])
+        return _read(self.files[place], self.height, self.width, self.grey).to(self.dtype)
 
 
 def read_images(path: Path, opened: Opened, size: tuple[int, int] | None) -> Material:
@@ -39,26 +73,28 @@ def read_images(path: Path, opened: Opened, size: tuple[int, int] | None) -> Mat
     channels, height, width = _wanted(opened)
     if size is not None:
         height, width = size
-    grey = channels == 1
-    images: dict[int, Tensor] = {}
+    pictures = Pictures(tuple(files), height, width, channels == 1, opened.dtype)
     unreadable: dict[int, str] = {}
-    for i, file in enumerate(files):
+    shapes: set[tuple[int, ...]] = set()
+    for i in range(len(files)):
         try:
-            images[i] = _read(file, height, width, grey).to(opened.dtype)
+            shapes.add(tuple(pictures[i].shape))
         except ValueError as error:
             unreadable[i] = str(error)
-    if not images:
+    if not shapes:
         raise ValueError(unreadable[0])
-    shapes = {tuple(image.shape) for image in images.values()}
     if len(shapes) > 1:
         raise ValueError(
             f"The pictures differ in size: {', '.join(map(str, sorted(shapes)))}. "
             "Bring them to one, such as --size 224x224."
         )
+    first = next(file for i, file in enumerate(files) if i not in unreadable)
     digest = hashlib.sha256("".join(map(digest_of_file, files)).encode()).hexdigest()
     return Material(
         kind="image",
-        inputs=[images.get(i, next(iter(images.values()))) for i in range(len(files))],
+        inputs=replace(
+            pictures, files=tuple(first if i in unreadable else one for i, one in enumerate(files))
+        ),
         titles=[file.name for file in files],
         truths=[None] * len(files),
         digest=digest,
