@@ -1,7 +1,8 @@
 """Games that a model plays on one input: hide the parts that do not take part."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -14,9 +15,14 @@ from unmask.lattice import indices
 from unmask.players import Players
 from unmask.score import Score
 from unmask.sharing import CHECKED, Shared, way_to_share
+from unmask.sharing.gray_code import gray_code
+from unmask.sharing.kept_rows import KeptRows
 
 READ_AT_ONCE = 2**16
 """Numbers that the model puts out before a score is read from them all."""
+PART = 2**14
+"""Coalitions that make a part of a large table. Whoever computes it, all at once or part by part on
+several machines, calls the model on the same batches and finds the same bits."""
 _CODES = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Whole numbers of as many bytes as an input's, in which a mask is all zeros or all ones."""
 ROUNDING = 128
@@ -97,6 +103,8 @@ class Everything:
         players: who owns which position.
         backgrounds: what stands where a player is hidden, one or several.
         rows: how many rows of which part of the model the last table took.
+        low: players of whom all coalitions are in one batch. It stays where memory runs out and
+            batches are halved.
     """
 
     batches: "Batches"
@@ -104,6 +112,10 @@ class Everything:
     players: Players
     backgrounds: Shaped[Tensor, "backgrounds *input"]
     rows: dict[str, int] = field(default_factory=dict)
+    low: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.low = min(len(self.players.names), self.batches.rows.bit_length() - 1)
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -118,10 +130,71 @@ class Everything:
                 values = self._shared(way(background), background, generator)
             if values is None:
                 way = None  # what failed once is not tried again
-                values = _all_values(self.batches, self.x, self.players, background)
+                values = self._values(background, range(self._parts()))
                 self._count("all", len(values))
             total = values if total is None else total.add_(values)
         assert total is not None  # there is a background
+        return self._mean(total)
+
+    def parts(self) -> int:
+        """How many parts the table falls into that can be computed each by itself.
+
+        It is one where coalitions share work, as they do that beyond any part.
+        """
+        if self._parts() == 1:
+            return 1
+        way = way_to_share(self.batches.score, self.x, self.players, self.batches.rows)
+        return self._parts() if way is None else 1
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def part(self, number: int) -> Float[Tensor, " coalitions"]:
+        """The values of one part; the table is all of them in a row, bit for bit.
+
+        Args:
+            number: of the part, from 0 on.
+        """
+        only = range(number, number + 1)
+        total = self._values(self.backgrounds[0], only)
+        for background in self.backgrounds[1:]:
+            total.add_(self._values(background, only))
+        return self._mean(total)
+
+    def joined(self, parts: Sequence[Float[Tensor, " part"]]) -> Float[Tensor, " coalitions"]:
+        """The table, where its parts were computed elsewhere.
+
+        Args:
+            parts: all of them, in their order.
+        """
+        values = torch.cat([part.to(self.x.device) for part in parts])
+        self.rows = {"all": len(values) * len(self.backgrounds)}
+        return values
+
+    def _parts(self) -> int:
+        return max(1, 2 ** len(self.players.names) // max(PART, 2**self.low))
+
+    def _values(
+        self, background: Shaped[Tensor, "*input"], parts: range
+    ) -> Float[Tensor, " coalitions"]:
+        """The scores of some parts in a row, with hardly any work besides the model's.
+
+        A block of rows holds every coalition of the first players. The others are shown and hidden
+        in Gray-code order, so that from block to block one player's positions are rewritten and
+        the rest of the rows stays as it is.
+        """
+        steps = torch.arange(2 ** (len(self.players.names) - self.low) // self._parts())
+        gray = steps ^ (steps >> 1)
+        others = [part * len(gray) + other for part in parts for other in gray.tolist()]
+        blocks = gray_code(self.x, self.players, background, self.low, others)
+        found: list[Tensor] = []
+        for _ in parts:
+            scores = self.batches(islice(blocks, len(gray)), len(gray) << self.low)
+            values = scores.new_empty(len(gray), 2**self.low)
+            values[gray] = scores.view(len(gray), 2**self.low)
+            found.append(values.flatten())
+        return torch.cat(found)
+
+    def _mean(self, total: Float[Tensor, " coalitions"]) -> Float[Tensor, " coalitions"]:
         return total / len(self.backgrounds) if len(self.backgrounds) > 1 else total
 
     def _shared(
@@ -136,19 +209,37 @@ class Everything:
         places = indices(masks)
         if shared.order is not None:
             places = shared.order.cpu().argsort()[places]
-        kept = _Kept(shared.rest, places)
-        batches = Batches(replace(self.batches.score, model=kept), self.batches.rows)
+        score, narrowed = self.batches.score, shared.narrowed
+        kept = KeptRows(shared.rest, places)
+        ours = replace(score, model=kept)
+        if narrowed is not None:
+            ours = replace(ours, read=lambda part, rows: score.read(narrowed.widen(part), rows))
+        batches = Batches(ours, self.batches.rows)
         for part, rows in shared.rows.items():
             self._count(part, rows)
         try:
             values = batches(shared.blocks(self.batches.rows), 2**n)
         except Exception:  # if it is the model's own, the plain way will meet it too
             return None
+        if values.isnan().any():  # where something was left out that was read after all
+            return None
         self._count("all, to check", CHECKED)
-        plain = _Kept(self.batches.score.model, torch.arange(CHECKED))
-        batches = Batches(replace(self.batches.score, model=plain), self.batches.rows)
-        _some_values(batches, self.x, self.players, background[None], masks.to(self.x.device))
-        if not _alike(kept.rows(), plain.rows()):
+        narrow = (lambda output: output) if narrowed is None else narrowed.narrow
+        plain = KeptRows(narrow, torch.arange(CHECKED))
+
+        def watched(block: Tensor) -> Tensor:
+            output = score.model(block)
+            plain(output)
+            return output
+
+        batches = Batches(replace(score, model=watched), self.batches.rows)
+        masks = masks.to(self.x.device)
+        true = _some_values(batches, self.x, self.players, background[None], masks)
+        outputs = plain.rows()
+        if not _alike(kept.rows(), outputs, outputs):
+            return None
+        # Whether a part of the output is enough is seen by what is read from all of it.
+        if narrowed is not None and not _alike(values[places.to(values.device)], true, outputs):
             return None
         if shared.order is None:
             return values
@@ -244,41 +335,16 @@ class Batches:
         return output
 
 
-@dataclass
-class _Kept:
-    """A model, and what it puts out for some of the rows that pass through it.
-
-    Args:
-        model: what runs them.
-        places: of the rows that are kept, counted from the first that passes.
-    """
-
-    model: Callable[[Tensor], Tensor]
-    places: Int[Tensor, " kept"]
-    done: int = 0
-    found: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-
-    def __call__(self, block: Tensor) -> Tensor:
-        output = self.model(block)
-        chosen = ((self.places >= self.done) & (self.places < self.done + len(block))).nonzero()
-        if isinstance(output, Tensor) and len(chosen) and len(output) == len(block):
-            rows = self.places[chosen[:, 0]] - self.done
-            self.found.append((chosen[:, 0], output[rows.to(output.device)]))
-        self.done += len(block)
-        return output
-
-    def rows(self) -> Shaped[Tensor, "kept ..."]:
-        """The rows that were kept, in the order of their places as given."""
-        order = torch.cat([chosen for chosen, _ in self.found]).argsort()
-        return torch.cat([rows for _, rows in self.found])[order.to(self.found[0][1].device)]
-
-
-def _alike(found: Shaped[Tensor, "rows ..."], true: Shaped[Tensor, "rows ..."]) -> bool:
-    """Whether two ways put out the same but for rounding."""
+def _alike(
+    found: Shaped[Tensor, "rows ..."],
+    true: Shaped[Tensor, "rows ..."],
+    outputs: Shaped[Tensor, "rows ..."],
+) -> bool:
+    """Whether two ways find the same but for the rounding of outputs."""
     if found.shape != true.shape or found.dtype != true.dtype or not true.is_floating_point():
         return False
     apart = (found - true).abs().max()
-    return bool(apart <= ROUNDING * torch.finfo(true.dtype).eps * true.abs().max())  # NaN is not
+    return bool(apart <= ROUNDING * torch.finfo(true.dtype).eps * outputs.abs().max())  # NaN is not
 
 
 def _some_values(
@@ -318,67 +384,6 @@ def _some_values(
 
     values = batches(blocks(), len(masks) * len(backgrounds))
     return values if len(backgrounds) == 1 else values.view(len(masks), -1).mean(1)
-
-
-def _all_values(
-    batches: Batches,
-    x: Shaped[Tensor, "*input"],
-    players: Players,
-    background: Shaped[Tensor, "*input"],
-) -> Float[Tensor, " coalitions"]:
-    """The scores of all coalitions, with hardly any work besides the model's.
-
-    A block of rows holds every coalition of the first players. The others are shown and hidden
-    in Gray-code order, so that from block to block one player's positions are rewritten and the
-    rest of the rows stays as it is.
-    """
-    n = len(players.names)
-    low = min(n, batches.rows.bit_length() - 1)
-    steps = torch.arange(2 ** (n - low))
-    gray = steps ^ (steps >> 1)
-    scores = batches(_blocks(x, players, background, low, gray.tolist()), 2**n)
-    values = scores.new_empty(len(gray), 2**low)
-    values[gray] = scores.view(len(gray), 2**low)
-    return values.flatten()
-
-
-def _blocks(
-    x: Shaped[Tensor, "*input"],
-    players: Players,
-    background: Shaped[Tensor, "*input"],
-    low: int,
-    others: Sequence[int],
-) -> Iterator[Shaped[Tensor, "batch *input"]]:
-    """One tensor, written over: all coalitions of the first `low` players with each of `others`.
-
-    From one of the others to the next exactly one player comes or goes.
-    """
-    owner = players.owner.flatten().to(x.device)
-    counts = (owner + 1).bincount(minlength=len(players.names) + 1)
-    places = owner.argsort().split(counts.tolist())[1:]  # the first are those of owner -1
-    shown, hidden = x.flatten(), torch.where(owner < 0, x.flatten(), background.flatten())
-    block = hidden.new_empty(2**low, len(owner))
-
-    def show(rows: Tensor, player: int) -> None:
-        rows[..., places[player]] = shown[places[player]]
-
-    before, version = None, -1
-    for other in others:
-        if before is None or block._version != version:  # a model may write on its input
-            block.copy_(hidden)
-            for player in range(low):
-                show(block.view(-1, 2, 2**player, len(owner))[:, 1], player)
-            for player in range(low, len(places)):
-                if other >> player - low & 1:
-                    show(block, player)
-        else:
-            player = low + (other ^ before).bit_length() - 1
-            if other > before:
-                show(block, player)
-            else:
-                block[:, places[player]] = hidden[places[player]]
-        before, version = other, block._version
-        yield block.view(-1, *x.shape)
 
 
 def cached_rows(x: Tensor) -> int:

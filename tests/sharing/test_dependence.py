@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from unmask import features, patches
+from shareable import definition, eager
+from unmask import Players, Score, features, masked, patches
 from unmask.sharing.chain import chain
 from unmask.sharing.dependence import measured
 from unmask.zoo.resnet import ResNet20
@@ -80,3 +81,83 @@ def test_costs_are_a_function_of_shapes():
     assert 0.01 * products <= total <= 0.012 * products
     _, again = found(nn.Sequential(nn.Conv2d(64, 64, 3, padding=1)), 100 * x, players)
     assert again == total
+
+
+class Rare(nn.Module):
+    """Adds up nine patches, and tells something apart only if all of them are there."""
+
+    def __init__(self, tell):
+        super().__init__()
+        self.tell, self.sum = tell, nn.Conv2d(1, 1, 9)
+        nn.init.ones_(self.sum.weight)
+        nn.init.constant_(self.sum.bias, -80.5)
+
+    def forward(self, x):
+        return self.tell(self.sum(x)).flatten(1)
+
+
+def written(y):
+    y.masked_fill_(torch.zeros_like(y) + y > 0, 3)
+    return y + 0
+
+
+def seen_from_elsewhere(y):
+    view = y[:, 0]
+    view.sign_()
+    return y + 0
+
+
+def compared_in_place(y):
+    y.gt_(0)
+    return y + 0
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        lambda y: torch.where(y > 0, y, torch.zeros_like(y)),
+        lambda y: (y > 0).double(),
+        lambda y: y.sign(),
+        lambda y: torch.cat([y, y - 1], 1).sort(1)[0],
+        lambda y: torch.cat([y, y - 1, 0 * y], 1).max(1, keepdim=True).indices.double(),
+        lambda y: y**0 * (y > 0),
+        lambda y: (0 * y).masked_fill(y > 0, 2),
+        written,
+        seen_from_elsewhere,
+        compared_in_place,
+    ],
+)
+def test_what_makes_a_number_of_nan_is_not_trusted(monkeypatch, tell):
+    """One of 512 coalitions is unlike the others: a check of 64 would hardly meet it."""
+    eager(monkeypatch)
+    x, players = torch.ones(1, 9, 9, dtype=torch.float64), patches((1, 9, 9), (3, 3))
+    model = Rare(tell).double().eval()
+    assert model(x[None])[0, 0] != model(0 * x[None])[0, 0]
+    score = Score(model, lambda output, rows: output[:, 0])
+    true = definition(score, x, players, 0 * x)
+    assert torch.equal(masked(score, x, players, 0 * x).table(), true)
+
+
+def test_numbers_that_keep_nan_are_trusted():
+    """Powers, and a comparison that has nothing to do with the way."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), Squared(), nn.ReLU())
+    cuts, _ = found(model, torch.ones(1, 6, 6), patches((1, 6, 6), (2, 2)))
+    assert len(cuts) == 4  # the convolution, the power, the sum, and the last layer
+
+
+class Squared(nn.Module):
+    def forward(self, x):
+        return x**2 + (torch.ones(2, 1, 1) > 0)
+
+
+def test_players_of_token_ids():
+    """What a window of three sees of five words, of which the first and the last are one player."""
+    model = nn.Sequential(nn.Embedding(9, 3), Turned(), nn.Conv1d(3, 2, 3))
+    x = torch.tensor([1, 0, 8, 3, 2])
+    cuts, _ = found(model, x, Players(torch.tensor([0, 1, 2, -1, 0]), ("a", "b", "c")))
+    assert list(cuts.values())[-1].depends.int().tolist() == [[1, 0, 1], [1, 1, 0], [1, 1, 1]]
+
+
+class Turned(nn.Module):
+    def forward(self, x):
+        return x.transpose(1, 2)

@@ -8,7 +8,7 @@ from torch import nn
 
 from unmask import patches
 from unmask.lattice import coalitions
-from unmask.sharing.convolution import convolved, windows
+from unmask.sharing.convolutions.convolution import convolved, windows
 from unmask.sharing.layout import Layout, by_colour, by_place, coloured_players
 
 

@@ -75,7 +75,7 @@ def chain(model: object) -> Chain | None:
     Args:
         model: anything that scores are read from.
     """
-    if not isinstance(model, nn.Module) or not _plain(model):
+    if not isinstance(model, nn.Module) or not plain(model):
         return None
     try:
         with _undisturbed(model):
@@ -123,8 +123,12 @@ def _found(model: nn.Module, name: str) -> Any:
     return found
 
 
-def _plain(model: nn.Module) -> bool:
-    """Whether a model does what its code says, no more: no hooks, no modes, nothing at random."""
+def plain(model: nn.Module) -> bool:
+    """Whether a model does what its code says, no more: no hooks, no modes, nothing at random.
+
+    Args:
+        model: with all its layers.
+    """
     if type(model).__call__ is not nn.Module.__call__ or isinstance(model, torch.jit.ScriptModule):
         return False
     if torch_module._has_any_global_hook() or torch._C._len_torch_function_stack() > 0:
@@ -152,6 +156,9 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            # What is drawn now stays in the trace. Were it what the model draws next, it would
+            # agree with the model once, and a check would not tell.
+            torch.default_generator.manual_seed(2_147_483_647)
             yield
     finally:
         config.update("jaxtyping_disable", checked)

@@ -14,6 +14,19 @@ row of the whole model."""
 
 
 @dataclass(frozen=True)
+class Narrowed:
+    """That part of a model's output on which a score depends; no other needs to be computed.
+
+    Args:
+        narrow: what the model puts out -> the part.
+        widen: the part -> the shape that the model puts out, NaN in what is left out.
+    """
+
+    narrow: Callable[[Tensor], Tensor]
+    widen: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class Shared:
     """One background's 2^n masked inputs, with the work done once that many of them share.
 
@@ -27,12 +40,14 @@ class Shared:
         rows: how many rows of which part of the model one table takes, all that `blocks` and
             `rest` run; parts in the order of the model, named by the layers they end at.
         order: the place in lattice order of each row in turn; None where that is their order.
+        narrowed: the part of the model's output that `rest` puts out; None for all of it.
     """
 
     blocks: Callable[[int], Iterator[Shaped[Tensor, "batch *inside"]]]
     rest: Callable[[Tensor], Tensor]
     rows: Mapping[str, int]
     order: Int[Tensor, " coalitions"] | None = None
+    narrowed: Narrowed | None = None
 
 
 Way = Callable[[Tensor], Shared]

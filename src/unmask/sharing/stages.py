@@ -8,7 +8,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from unmask.sharing.chain import Chain
-from unmask.sharing.convolution import is_plain, is_pointwise
+from unmask.sharing.convolutions.convolution import is_plain, is_pointwise
 from unmask.sharing.dependence import Cut
 from unmask.sharing.layout import Layout, by_colour, by_place, coloured_players
 from unmask.sharing.shared import CHECKED
@@ -52,6 +52,17 @@ def small(x: Shaped[Tensor, "*input"]) -> float:
     return SMALL * (GPU if x.is_cuda else 1)
 
 
+def pays(cost: float, plain: float, x: Shaped[Tensor, "*input"]) -> bool:
+    """Whether shared work is worth the while.
+
+    Args:
+        cost: its estimate.
+        plain: that of the plain way.
+        x: one input.
+    """
+    return plain >= small(x) and cost <= WORTH * plain
+
+
 def chosen(
     model: Chain, cuts: list[Cut], total: float, x: Shaped[Tensor, "*input"], n: int
 ) -> list[Stage]:
@@ -82,7 +93,7 @@ def chosen(
         for i, one in enumerate(stages)
     ]
     cost, i = min(last, default=(plain, -1))
-    if cost + (CHECKED + n + 1) * total > WORTH * plain:
+    if not pays(cost + (CHECKED + n + 1) * total, plain, x):
         return []
     found: list[Stage] = []
     while i >= 0:

@@ -5,6 +5,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unmask.sharing.decoders.past import Past
+
 
 class Llama(nn.Module):
     """A language model: token ids in, logits of the next token at every position out.
@@ -44,7 +46,31 @@ class Llama(nn.Module):
         x = self.tok_embeddings(ids)
         for layer in self.layers:
             x = layer(x)
-        return functional.linear(self.norm(x), self.tok_embeddings.weight)
+        return self.read_states(self.norm(x))
+
+    def states_after(
+        self, tokens: Int[Tensor, "batch tokens"], past: Past
+    ) -> Float[Tensor, "batch tokens width"]:
+        """The last states of tokens that come after those whose keys and values are kept.
+
+        Args:
+            tokens: of each row, those that follow.
+            past: what the layers kept.
+        """
+        x = self.tok_embeddings(tokens)
+        for number, layer in enumerate(self.layers):
+            x = layer(x, past, number)
+        return self.norm(x)
+
+    def read_states(
+        self, states: Float[Tensor, "batch tokens width"]
+    ) -> Float[Tensor, "batch tokens vocabulary"]:
+        """The logits of the next token, position by position.
+
+        Args:
+            states: the last ones.
+        """
+        return functional.linear(states, self.tok_embeddings.weight)
 
 
 class Layer(nn.Module):
@@ -58,9 +84,10 @@ class Layer(nn.Module):
         self.feed_forward = FeedForward(width, hidden)
 
     def forward(
-        self, x: Float[Tensor, "batch tokens width"]
+        self, x: Float[Tensor, "batch tokens width"], past: Past | None = None, number: int = 0
     ) -> Float[Tensor, "batch tokens width"]:
-        x = x + self.attention(self.attention_norm(x))
+        seen = self.attention_norm(x)
+        x = x + (self.attention(seen) if past is None else self.attention.after(seen, past, number))
         return x + self.feed_forward(self.ffn_norm(x))
 
 
@@ -92,10 +119,35 @@ class Attention(nn.Module):
         )
         return self.wo(seen.transpose(1, 2).flatten(2))
 
+    def after(
+        self, x: Float[Tensor, "batch tokens width"], past: Past, number: int
+    ) -> Float[Tensor, "batch tokens width"]:
+        """The same for tokens that come after others.
+
+        Args:
+            x: the tokens.
+            past: what the layers kept of the others.
+            number: of this layer.
+        """
+        rows, new = x.shape[:2]
+        start, each = past.start, self.heads // self.shared
+        q = self._turned(self.wq(x).unflatten(-1, (self.heads, self.size)), start)
+        k = self._turned(self.wk(x).unflatten(-1, (self.shared, self.size)), start)
+        v = self.wv(x).unflatten(-1, (self.shared, self.size))
+        k, v = past.grown(number, k.transpose(1, 2), v.transpose(1, 2))
+        # All queries that share a head of keys make one product; few as they are, that is faster.
+        q = q.unflatten(2, (self.shared, each)).permute(0, 2, 3, 1, 4).flatten(2, 3)
+        apart = (q * self.size**-0.5) @ k.transpose(2, 3)
+        if new > 1:
+            later = torch.ones(new, start + new, dtype=torch.bool, device=x.device).triu(start + 1)
+            apart.masked_fill_(later.repeat(each, 1), -torch.inf)
+        seen = (apart.softmax(-1) @ v).unflatten(2, (each, new))
+        return self.wo(seen.permute(0, 3, 1, 2, 4).reshape(rows, new, -1))
+
     def _turned(
-        self, x: Float[Tensor, "batch tokens heads size"]
+        self, x: Float[Tensor, "batch tokens heads size"], start: int = 0
     ) -> Float[Tensor, "batch tokens heads size"]:
-        cos, sin = self.turns[:, : x.shape[1], None]
+        cos, sin = self.turns[:, start : start + x.shape[1], None]
         even, odd = x[..., ::2], x[..., 1::2]
         return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
 

@@ -23,7 +23,7 @@ from unmask.lattice import coalitions
 from unmask.players import Players
 from unmask.score import Score
 from unmask.sharing.chain import Chain, chain
-from unmask.sharing.convolution import convolved
+from unmask.sharing.convolutions.convolution import convolved
 from unmask.sharing.dependence import measured
 from unmask.sharing.shared import Shared, Way
 from unmask.sharing.stages import Stage, chosen, convolution, small
@@ -36,11 +36,11 @@ def coloured(score: Score, x: Shaped[Tensor, "*input"], players: Players, rows: 
 
     Args:
         score: its model must be a module that can be traced, in evaluation mode, without hooks.
-        x: one input.
+        x: one input, real numbers or token ids.
         players: who owns which position.
         rows: inputs in one call of the model.
     """
-    if x.dtype not in (torch.float32, torch.float64) or not _large(score.model, x, players):
+    if x.dtype in (torch.float16, torch.bfloat16) or not _large(score.model, x, players):
         return None
     model = chain(score.model)
     if model is None or not model.cuts:
@@ -91,10 +91,10 @@ def _large(model: object, x: Shaped[Tensor, "*input"], players: Players) -> bool
     No weight of a convolution is used more often than the input has positions, so this asks no
     model, and most of the networks that have nothing to share are done with at once.
     """
-    if not isinstance(model, nn.Module) or x.ndim < 2:
+    if not isinstance(model, nn.Module) or x.ndim == 0 or (x.ndim == 1 and x.is_floating_point()):
         return False
     kernels = sum(weight.numel() for weight in model.parameters() if weight.ndim >= 3)
-    places = prod(x.shape[1:])
+    places = prod(x.shape[1:]) if x.is_floating_point() else x.numel()
     return 0.03 * kernels * places * 2.0 ** len(players.names) > small(x)
 
 

@@ -8,7 +8,8 @@ from torch.nn import functional
 from shareable import definition, eager, image, is_shared, small
 from unmask import Players, log_odds, logit, masked, masking, patches
 from unmask.lattice import coalitions
-from unmask.sharing import colouring, rows_run, stages, way_to_share
+from unmask.sharing import rows_run, stages, way_to_share
+from unmask.sharing.convolutions import colouring
 from unmask.sharing.dependence import measured
 from unmask.zoo.lenet import LeNet
 from unmask.zoo.resnet import ResNet20
@@ -289,6 +290,60 @@ def test_tables_of_cuts_are_small(always, monkeypatch, allowed):
     assert (game.table() - definition(score, x, players, 0 * x)).abs().max() <= 1e-12
     assert bool(held) == (allowed > 1000)  # four colours of 576 numbers are more than that
     assert all(table.numel() <= allowed for table in held)
+
+
+class Words(nn.Module):
+    """Convolutions over the words of a text, of which the strongest answers count."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.look_up = nn.Embedding(30, 4)
+        self.body = nn.Sequential(
+            nn.Conv1d(4, 6, 3, padding=1), nn.ReLU(), nn.Conv1d(6, 5, 3), nn.Tanh()
+        )
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(self.body(self.look_up(x).transpose(1, 2)).max(2).values)
+
+
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_token_ids(always, batch_size):
+    model, x = Words().double().eval(), torch.arange(3, 15)
+    players = Players(torch.tensor([0, 0, 1, 2, 2, -1, 3, 4, 4, 0, 5, 5]), tuple("abcdef"))
+    score = log_odds(model, 0)
+    game = masked(score, x, players, torch.ones_like(x), batch_size=batch_size)
+    true = definition(score, x, players, torch.ones_like(x))
+    assert (game.table() - true).abs().max() <= 1e-12
+    assert is_shared(game)
+
+
+def test_bytes_of_an_image(always):
+    class Bytes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = small()
+
+        def forward(self, x):
+            return self.body(x.double() / 255)
+
+    x = (255 * image(2, 12, 12)).to(torch.uint8)
+    players = patches((2, 12, 12), (2, 4))
+    score = log_odds(Bytes().eval(), 0)
+    game = masked(score, x, players, 0 * x)
+    assert (game.table() - definition(score, x, players, 0 * x)).abs().max() <= 1e-12
+    assert is_shared(game)
+
+
+def test_coarse_numbers_are_not_shared(always):
+    """What is rounded and what is wrong could not be told apart."""
+    model, x = Words().bfloat16().eval(), torch.arange(3, 15)
+    players = Players(torch.arange(12) // 2, tuple("abcdef"))
+    assert way_to_share(log_odds(model, 0), x, players, 64) is None
+    x = image(2, 12, 12).half()
+    players = patches((2, 12, 12), (2, 4))
+    assert way_to_share(log_odds(small().half(), 0), x, players, 64) is None
 
 
 @pytest.mark.gpu

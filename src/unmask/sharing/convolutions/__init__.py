@@ -1,0 +1,1 @@
+"""Convolutional networks, whose early places see few players each."""
