@@ -1,27 +1,28 @@
 """Terms of games of many players: time beside the evaluations, and how much is explained.
 
-    python benchmarks/large_n.py [--quick]
+    python benchmarks/large_n.py [--quick] [--workers 16] [--device cuda] [--file R.jsonl]
+    python benchmarks/large_n.py --table R.jsonl
 
 The planted games answer at once, so that the time beside their evaluations is the method's own; a
-planted term counts as found when its effect is within one per cent. On a network (needs UNMASK_DATA
-and shapiq) reviews of films are strung together to sixty words, the players. All methods may ask
-for as many coalitions; the share of the variance explained is on 1,000 uniform coalitions that none
-of them saw. Of shapiq's methods the Fourier coefficients are taken before they are turned into an
-index, which takes longer than all else. Times are the process's CPU seconds with one thread.
+planted term counts as found when its effect is within one per cent. Times are the process's CPU
+seconds with one thread. On a network (needs UNMASK_DATA, shapiq and lightgbm) reviews of films are
+strung together to sixty words, the players, and all methods may ask for 3,000 coalitions; on five
+digits of 16 patches (needs no data) for 2,000 of all 65,536. How they are judged:
+`large_n_rivals.py`. Photographs: `large_n_images.py`.
 """
 
-import argparse
 import os
 import statistics
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from typing import TypeVar
 
-import numpy as np
 import torch
+from large_n_rivals import options, raced, table
 from torch import Tensor
 
-from unmask import log_odds, masked, tokens
+from unmask import log_odds, masked, patches, tokens
 from unmask.game import Game
 from unmask.interactions import large_n
 from unmask.planted import planted_game
@@ -29,17 +30,25 @@ from unmask.results import Interactions
 
 Found = TypeVar("Found")
 WORDS = 60
-BUDGET = 3000
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--quick", action="store_true", help="fewer seeds and reviews")
-    quick = arguments.parse_args().quick
+    parser = options(__doc__.splitlines()[0], budget=3000)
+    parser.add_argument("--only", choices=["planted", "small", "reviews"], help="one part")
+    given = parser.parse_args()
+    if given.table:
+        table(given.table)
+        return
     torch.set_num_threads(1)
-    planted(range(1 if quick else 5))
-    if os.environ.get("UNMASK_DATA"):
-        reviews(2 if quick else 20)
+    if given.only in (None, "planted"):
+        planted(range(1 if given.quick else 5))
+    if given.only in (None, "small"):
+        few = Namespace(**{**vars(given), "inputs": min(5, given.inputs), "budget": 2000})
+        raced("digits", digit, few)
+    if given.only in (None, "reviews") and os.environ.get("UNMASK_DATA"):
+        if given.quick:
+            given.inputs, given.budget = 2, 1000
+        raced("reviews", review, given, tests=100 if given.quick else 1000)
 
 
 def planted(seeds: range) -> None:
@@ -94,95 +103,30 @@ def listed(terms: Interactions) -> list[tuple[tuple[object, bool], float]]:
     )
 
 
-def reviews(count: int) -> None:
-    from shapiq.approximator.sparse.proxyspex import ProxySPEX
-    from shapiq.approximator.sparse.spex import SPEX
+def digit(number: int, device: str) -> Game:
+    """The game that a small network plays on a digit in sixteen patches: all can be asked for."""
+    from unmask.zoo import digits
 
-    ways: dict[str, Callable[[Game], Callable[[np.ndarray], np.ndarray]]] = {
-        "ours": ours,
-        "ProxySPEX": lambda game: of_shapiq(ProxySPEX, game),
-        "SPEX": lambda game: of_shapiq(SPEX, game),
-    }
-    explained: dict[str, list[float]] = {name: [] for name in ways}
-    near: dict[str, list[float]] = {name: [] for name in ways}
-    spent: dict[str, list[float]] = {name: [] for name in ways}
-    random = np.random.default_rng(77)
-    for game in games(count):
-        tests = [random.random((1000, WORDS)) < share for share in (0.5, 0.9)]
-        truths = [game(torch.from_numpy(test)).double().numpy() for test in tests]
-        for name, way in ways.items():
-            found, own = timed(game, way)
-            spent[name].append(own)
-            for test, truth, kept in zip(tests, truths, (explained, near), strict=True):
-                error = ((truth - found(test)) ** 2).mean()
-                kept[name].append(float(1 - error / truth.var()))
-    print(f"\nReviews of {WORDS} words, {count} of them, {BUDGET} coalitions; medians")
-    print(f"{'':>10} {'R2':>7} {'95 % over reviews':>20} {'R2, 90 % there':>15} {'s':>6}")
-    for name in ways:
-        low, high = interval(explained[name])
-        print(
-            f"{name:>10} {statistics.median(explained[name]):7.4f} {low:9.4f} to {high:7.4f} "
-            f"{statistics.median(near[name]):15.4f} {statistics.median(spent[name]):6.2f}"
-        )
+    exhibit = digits()
+    x = exhibit.inputs[number].to(device)
+    score = log_odds(exhibit.model.to(device), exhibit.labels[number])
+    grid = patches(tuple(x.shape), (4, 4))
+    return masked(score, x, grid, exhibit.baseline(number).to(device))
 
 
-def interval(values: list[float]) -> tuple[float, float]:
-    """Of the median, over the inputs, by drawing them anew."""
-    drawn = np.random.default_rng(0).integers(0, len(values), (10_000, len(values)))
-    low, high = np.quantile(np.median(np.array(values)[drawn], axis=1), (0.025, 0.975))
-    return float(low), float(high)
-
-
-def games(count: int) -> list[Game]:
+def review(number: int, device: str) -> Game:
+    """The game that the transformer plays on sixty words of reviews strung together."""
     from unmask.zoo import sst2
     from unmask.zoo.texts import MASK
 
     exhibit = sst2()
-    words = torch.cat(exhibit.inputs)
-    made = []
-    for i in range(count):
-        x = words[i * WORDS : (i + 1) * WORDS]
-        with torch.no_grad():
-            target = int(exhibit.model(x[None]).argmax())
-        players = tokens([str(place) for place in range(WORDS)])
-        hidden = torch.full_like(x, MASK)
-        made.append(masked(log_odds(exhibit.model, target), x, players, hidden))
-    return made
-
-
-def ours(game: Game) -> Callable[[np.ndarray], np.ndarray]:
-    terms = large_n(game, budget=BUDGET)
-    return lambda masks: terms(torch.from_numpy(masks)).numpy()
-
-
-class _Caught(Exception):
-    pass
-
-
-def of_shapiq(kind: Callable[..., object], game: Game) -> Callable[[np.ndarray], np.ndarray]:
-    """Its Fourier coefficients, caught on their way into an index."""
-    from shapiq.approximator.sparse import base
-
-    def caught(coefficients: object) -> None:
-        raise _Caught(coefficients)
-
-    def value(masks: np.ndarray) -> np.ndarray:
-        return game(torch.from_numpy(np.ascontiguousarray(masks.astype(bool)))).double().numpy()
-
-    given, base.fourier_to_moebius = base.fourier_to_moebius, caught
-    try:
-        kind(n=WORDS, random_state=0).approximate(BUDGET, value)
-    except _Caught as found:
-        coefficients = found.args[0]
-    finally:
-        base.fourier_to_moebius = given
-
-    def explained(masks: np.ndarray) -> np.ndarray:
-        signs = 1.0 - 2.0 * masks
-        terms = (size * signs[:, list(one)].prod(1) for one, size in coefficients.items())
-        return sum(terms, np.zeros(len(masks)))
-
-    return explained
+    model = exhibit.model.to(device)
+    x = torch.cat(exhibit.inputs)[number * WORDS : (number + 1) * WORDS].to(device)
+    with torch.no_grad():
+        target = int(model(x[None]).argmax())
+    players = tokens([str(place) for place in range(WORDS)])
+    batch = 1024 if device.startswith("cuda") else None
+    return masked(log_odds(model, target), x, players, torch.full_like(x, MASK), batch_size=batch)
 
 
 if __name__ == "__main__":

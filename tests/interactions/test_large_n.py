@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from strategies import relu_network
-from unmask import Game, features, log_odds, masked, tokens
+from unmask import Game, features, log_odds, masked, patches, tokens
 from unmask.interactions import and_or, large_n
 from unmask.lattice import coalitions
 from unmask.planted import planted_game, planted_terms, terms_of
@@ -76,6 +76,74 @@ def test_all_pairs_of_forty_players():
     terms = large_n(game)
     assert unexplained(terms, game) < 1e-20
     assert terms.evaluations < 2500  # 821 small sets, and what was held out
+
+
+def dense(n, k):
+    """A game in which all sets of at most k players add something."""
+    sets = [one for size in range(1, k + 1) for one in itertools.combinations(range(n), size)]
+    index = torch.tensor([[*one, *[n] * (k - len(one))] for one in sets])
+    weights = torch.from_numpy(np.random.default_rng(0).standard_normal(len(sets)))
+
+    def value(masks):
+        there = torch.cat([masks, torch.ones(len(masks), 1, dtype=torch.bool)], 1)
+        return there[:, index].all(2).double() @ weights
+
+    return Game(value, names(n))
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "budget", "questions"),
+    [
+        # Held out, the probe's sets of three, its sets of four, and all that are small enough.
+        (24, 3, 8192, 827 + 192 + 192 + 2325),
+        (40, 3, 18_000, 908 + 192 + 192 + 10_701),
+        (40, 2, 8192, 827 + 192 + 821),
+        (4000, 1, 8192, 827 + 192 + 4001),
+    ],
+)
+def test_all_small_sets_of_a_dense_game(n, k, budget, questions):
+    game = dense(n, k)
+    terms = large_n(game, budget=budget)
+    assert terms.evaluations == questions
+    assert unexplained(terms, game) < 1e-20
+    assert unexplained(terms, game, share=0.9) < 1e-20
+    assert terms.residual < 1e-20
+
+
+@pytest.mark.parametrize(
+    ("mirrored", "dtype", "error"),
+    [(False, torch.float64, 1e-20), (True, torch.float64, 1e-20), (False, torch.float32, 1e-11)],
+)
+def test_what_larger_sets_add_to_dense_small_ones(mirrored, dtype, error):
+    small = dense(24, 2)
+
+    def value(masks):
+        found = small(masks) + 30.0 * masks.all(1).double() + 7.0 * masks[:, 3:12].all(1).double()
+        return found + 5.0 * masks[:, [1, 8, 15, 20]].all(1).double()
+
+    game = Game(lambda m: value(~m if mirrored else m).to(dtype), small.names)
+    terms = large_n(game)
+    assert unexplained(terms, game) < error
+    ends = torch.stack([torch.zeros(24), torch.ones(24)]).bool()
+    assert torch.allclose(terms(ends), game(ends).double(), rtol=10 * error**0.5)
+    assert terms.evaluations < 4000  # of which the search in what is left takes a half
+
+
+def test_noise_is_not_magnified_by_small_sets():
+    game = dense(18, 3)
+    generator = torch.Generator().manual_seed(0)
+    spread = float(game(torch.rand(2000, 18, generator=generator) < 0.5).std())
+    # The first is hardly told from rounding; sums over small sets would make it 3e-5.
+    for noise in (6e-5, 0.02):
+
+        def value(masks, noise=noise):
+            off = torch.randn(len(masks), generator=generator).double()
+            return game(masks) + noise * spread * off
+
+        terms = large_n(Game(value, game.names), budget=6200, coefficients=100)
+        assert unexplained(terms, game) < noise**2
+        # Noise is all that is left, told by 412 coalitions, and a little of what it did to the fit.
+        assert terms.residual == pytest.approx(1.3 * noise**2, rel=0.35)
 
 
 def test_noise_is_told_and_terms_come_near():
@@ -205,6 +273,33 @@ def test_breast_cancer():
     own = unexplained(terms, game)
     assert own < 0.1
     assert terms.residual == pytest.approx(own, rel=0.5)  # 133 masks against 1,000
+
+
+def test_blank_patches_do_not_make_a_network_sparse():
+    from unmask.zoo import digits
+
+    exhibit = digits()
+    x = exhibit.inputs[0]
+    score = log_odds(exhibit.model, exhibit.labels[0])
+    game = masked(score, x, patches(x.shape, (8, 4)), exhibit.baseline(0))
+    terms = large_n(game, budget=2000)
+    # A search for single terms, which idle patches suggest, would waste half: then 0.27 are left.
+    assert unexplained(terms, game) < 0.12
+
+
+def test_sixteen_patches_on_all_coalitions():
+    from unmask.zoo import digits
+
+    exhibit = digits()
+    grid = patches((1, 8, 8), (4, 4))
+    for i in range(3):
+        score = log_odds(exhibit.model, exhibit.labels[i])
+        game = masked(score, exhibit.inputs[i], grid, exhibit.baseline(i))
+        terms = large_n(game, budget=2000, coefficients=500)
+        v = game.table().double()
+        left = (v - terms(coalitions(16))).square().mean() / v.var(correction=0)
+        assert left < 0.03  # from as many shapiq's ProxySPEX leaves at least 0.05
+        assert terms.residual == pytest.approx(float(left), rel=0.6)  # 132 masks against 65,536
 
 
 @pytest.mark.skipif(not os.environ.get("UNMASK_DATA"), reason="needs UNMASK_DATA")

@@ -1,5 +1,7 @@
 """The lengths and colours that are drawn are the numbers of the result."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,28 @@ def test_the_caption_says_share_and_gap():
     assert "2 strongest of 6" in said
     assert "72.7\N{NO-BREAK SPACE}%" in said  # 5 of 6.875
     assert "2\N{NO-BREAK SPACE}%" in said
+
+
+@pytest.mark.parametrize(
+    ("residual", "near_full", "said"),
+    [
+        (0.03, 0.125, "explain 97 % over all masks and 87.5 % where at most a fifth is hidden, on"),
+        (0.03, None, "explain 97 % over all masks, on masks that they were not fitted to."),
+        (None, 0.5, "explain 50 % where at most a fifth is hidden, on"),
+        (0.0, 0.0, "explain 100 % over all masks and 100 % where"),
+        (1.5, float("inf"), "explain 0 % over all masks and 0 % where"),
+        (0.0001, 0.2, "explain over 99.9 % over all masks"),
+    ],
+)
+def test_the_caption_says_how_much_a_search_explains(residual, near_full, said):
+    terms = replace(TERMS, residual=residual, residual_near_full=near_full)
+    caption = plot(terms).get_supxlabel().replace("\N{NO-BREAK SPACE}", " ").replace("\n", " ")
+    assert f"Of the variance of the score, all terms together {said}" in caption
+
+
+def test_what_was_not_measured_leaves_no_trace_in_the_caption():
+    for nothing in (TERMS, replace(TERMS, residual=float("nan"))):
+        assert "variance" not in plot(nothing).get_supxlabel()
 
 
 def test_orders_stack_up_and_down():

@@ -274,6 +274,44 @@ def test_forty_players_need_more_than_one_word_of_bits(visit):
         assert number(page, "logic") == pytest.approx(float(case.terms(mask)[0]), rel=1e-9)
 
 
+def test_how_far_a_search_can_be_believed_is_told(visit):
+    names = tuple(f"c{i}" for i in range(30))
+    terms = replace(
+        planted_terms(names, 50, 5), gap=None, residual=0.034, residual_near_full=0.25,
+        evaluations=8192,
+    )  # fmt: skip
+    curves = {"terms": torch.arange(51.0), "fidelity": torch.linspace(0, 1, 51)}
+    case = replace(
+        table_case(tabled=False), players=features(names),
+        view=TableView(("1",) * 30, ("0",) * 30), terms=terms, attributions={},
+        matching=Measurement({"largest_error": 0.5, "mean_error": 0.1}, curves),
+        sparsity=Measurement(), ends=(-2.5, 4.25),
+    )  # fmt: skip
+    page = visit(case)
+    doubt = shown(page).locator(".doubt").text_content()
+    assert "all terms together explain 97 % over all masks and 75 % where at most a fifth" in doubt
+    assert "not fitted to" in doubt
+    proof = shown(page).locator(".certificate").text_content()
+    assert "97 %of the variance of the score over all masks" in proof
+    assert "Distance to the sparsest" not in proof
+    assert "on masks drawn at random" in proof
+    assert "masks drawn at random" in shown(page).locator(".fidelity").text_content()
+    lead = shown(page).locator(".lead:not(.doubt)").text_content()
+    assert f"4.250 with everything shown, {MINUS}2.500 with everything hidden" in lead
+    assert number(page, "network") == 4.25
+    shown(page).locator("button.hide-all").click()
+    assert number(page, "network") == -2.5
+
+
+def test_what_was_not_measured_leaves_no_trace(visit):
+    page = visit(table_case())
+    assert shown(page).locator(".doubt").count() == 0
+    proof = shown(page).locator(".certificate").text_content()
+    assert "Explained" not in proof
+    assert "Distance to the sparsest" in proof
+    assert "drawn at random" not in shown(page).text_content()
+
+
 def test_what_is_left_out_bounds_how_far_the_page_can_be_off(visit, monkeypatch):
     monkeypatch.setattr(sys.modules["unmask.report.build"], "_MOST", 30)
     monkeypatch.setattr(sys.modules["unmask.report.build"], "_FEWEST", 30)

@@ -7,9 +7,9 @@ import torch
 
 from run.runs import asked, counted_plan, files_of, plan_for
 from run.tiny import rows
-from unmask.run import Choice, Source, estimate, execute, follow
+from unmask.run import Choice, Source, estimate, execute, follow, read_run
 from unmask.run.estimate import Estimate
-from unmask.run.execute import GROUP
+from unmask.run.execute import groups_of
 from unmask.run.rehearsal import Part
 
 QUICK = 0.05
@@ -72,7 +72,7 @@ def test_backgrounds_multiply_the_passes(tmp_path):
 def test_some_rows_of_many(tmp_path):
     plan = plan_for(tmp_path, rows(40), rows=tuple(range(33)), methods={"and_or": {}})
     found = estimate(plan, seconds=QUICK)
-    assert (found.inputs, found.looked_at, found.tasks) == (33, 16, -(-33 // GROUP))
+    assert (found.inputs, found.looked_at, found.tasks) == (33, 16, len(groups_of(range(33))))
     assert found.forward == 33 * 17
 
 
@@ -104,7 +104,7 @@ def test_where_every_input_fails_the_reason_is_told(counting):
         estimate(counted_plan(counting, x), seconds=QUICK)
 
 
-def test_too_many_players_are_told(tmp_path):
+def test_of_games_too_large_for_a_table_the_search_is_counted(tmp_path):
     from run.tiny import perceptron, write_csv, write_exported
 
     write_exported(tmp_path / "m.pt2", perceptron(21), rows(4, 21), dynamic=True)
@@ -114,10 +114,21 @@ def test_too_many_players_are_told(tmp_path):
         plan,
         model=str(tmp_path / "m.pt2"),
         inputs=Source(file=str(tmp_path / "t.csv")),
-        methods={"and_or": {}},
+        methods={"large_n": {"budget": 400}},
     )
-    with pytest.raises(ValueError, match=r"21 players, and at most 20 fit a table"):
-        estimate(wide, seconds=QUICK)
+    found = estimate(wide, seconds=QUICK)
+    assert found.players == (21, 21)
+    assert found.failures == ()
+    asked = [one.results["large_n"].evaluations for one in _done(wide, tmp_path)]
+    assert found.parts["large_n"].forward * found.tried >= min(asked)
+    assert found.parts["large_n"].forward <= 1.2 * max(asked)  # it may ask twice for one
+    table = estimate(replace(wide, methods={"and_or": {}}), seconds=QUICK)
+    assert "at most 20 players fit a table" in table.failures[0].reason
+
+
+def _done(plan, tmp_path):
+    execute(plan, tmp_path / "out")
+    return read_run(tmp_path / "out").explained
 
 
 def test_a_time_of_nothing_is_refused(tmp_path):

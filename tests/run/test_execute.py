@@ -73,7 +73,7 @@ def test_every_method_of_the_plan_is_kept_and_fits_the_game(tmp_path):
 
 
 def test_the_two_tables_hold_what_the_results_hold(tmp_path):
-    execute(plan_for(tmp_path, rows(3)), tmp_path / "out")
+    execute(plan_for(tmp_path, rows(2)), tmp_path / "out")
     terms = read_columns(tmp_path / "out" / "terms" / "part-00000000.parquet")
     assert list(terms)[:6] == ["input", "step", "order", "members", "logic", "effect"]
     shares = read_columns(tmp_path / "out" / "attributions" / "part-00000000.parquet")
@@ -175,19 +175,57 @@ def test_a_method_that_fails_takes_no_other_with_it(tmp_path):
         assert {"and_or", "gradient"} <= set(explained.results)
 
 
-def test_more_players_than_a_table_holds_are_refused(tmp_path):
+def wide_plan(tmp_path, **changes):
+    """A plan for inputs of one player more than a table holds."""
     names = tuple(f"c{i}" for i in range(21))
     write_csv(tmp_path / "wide.csv", rows(2, 21), names, {})
     write_exported(tmp_path / "wide.pt2", perceptron(21), rows(4, 21), dynamic=True)
-    plan = plan_for(
-        tmp_path,
-        rows(2),
-        model=str(tmp_path / "wide.pt2"),
-        inputs=Source(file=str(tmp_path / "wide.csv")),
-    )
+    wide = {"model": str(tmp_path / "wide.pt2"), "inputs": Source(file=str(tmp_path / "wide.csv"))}
+    return plan_for(tmp_path, rows(2), **{**wide, **changes})
+
+
+def test_methods_that_need_a_table_say_so_where_there_is_none_and_others_go_on(tmp_path):
+    outcome = execute(wide_plan(tmp_path), tmp_path / "out")
+    assert {failure.method for failure in outcome.failures} == {*ALL} - {"gradient"}
+    assert len(outcome.failures) == 2 * (len(ALL) - 1)
+    for failure in outcome.failures:
+        assert "21 players have 2^21 coalitions" in failure.reason
+        assert "at most 20 players" in failure.reason
+    found = read_run(tmp_path / "out").explained
+    assert [set(one.results) for one in found] == [{"gradient"}] * 2
+
+
+def test_large_games_are_searched_for_their_strong_terms(tmp_path):
+    """The model is asked, as no table holds its values, and all else is as in any run."""
+    methods = {"large_n": {"budget": 600}, "universal_matching": {"samples": 64}}
+    plan = wide_plan(tmp_path, methods=methods)
     outcome = execute(plan, tmp_path / "out")
-    assert len(outcome.failures) == 2
-    assert "at most 20 players fit a table" in outcome.failures[0].reason
+    assert outcome.failures == ()
+    model = perceptron(21)
+    background = rows(2, 21).mean(0)
+    for i, one in enumerate(read_run(tmp_path / "out").explained):
+        assert one.entry.table is None
+        with torch.no_grad():
+            shown = torch.stack([background, rows(2, 21)[i]])
+            z = model(shown)
+        target = one.entry.target
+        assert target == int(z[1].argmax())
+        others = [k for k in range(3) if k != target]
+        expected = z[:, target] - z[:, others].logsumexp(1)
+        torch.testing.assert_close(one.entry.ends, expected, rtol=0, atol=1e-5)
+        terms = one.results["large_n"]
+        assert terms.evaluations <= 600
+        assert terms.names == one.entry.players.names
+        assert 0 <= terms.residual < 1
+        matching = one.results["universal_matching"]
+        assert matching.curves["fidelity"][-1] == pytest.approx(1 - terms.residual, abs=0.2)
+        with pytest.raises(
+            ValueError, match=r"21 players of input \d have too many .*Play the game"
+        ):
+            one.entry.game()
+    before = files_of(tmp_path / "out")
+    assert execute(plan, tmp_path / "out").computed == 0
+    assert files_of(tmp_path / "out") == before
 
 
 def test_steps_are_told_in_order_and_end_at_the_total(tmp_path):

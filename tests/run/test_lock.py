@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import gc
 import os
 import signal
 import socket
@@ -10,10 +11,15 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
+from torch import nn
 
+from run.compare.explained import run as compared
+from run.compare.explained import truth
 from run.runs import files_of, plan_for
 from run.tiny import rows
-from unmask.run import Choice, execute
+from unmask import features
+from unmask.run import Choice, InteractionMonitor, execute
 from unmask.run.lock import LOCK, locked
 from unmask.store import written
 
@@ -51,6 +57,89 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path, holder)
     assert (tmp_path / "out" / LOCK).exists()  # what is left behind is no lock
     assert execute(plan, tmp_path / "out").failures == ()
     assert not (tmp_path / "out" / LOCK).exists()
+
+
+@pytest.mark.slow  # another process imports torch
+def test_trainings_and_comparisons_are_kept_apart_too(tmp_path, holder):
+    said = rf"Another process is at work in '.*out' \(process {holder.pid} on .*\)\. Wait until it"
+    watching = watched(tmp_path)
+    with pytest.raises(ValueError, match=said):
+        watching.step(0)
+    assert watching.history == ()
+    with pytest.raises(ValueError, match=said):
+        compared({"truth": truth}, folder=tmp_path / "out")
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert watching.step(0) is not None
+
+
+def watched(tmp_path):
+    """A monitor whose record is in the folder."""
+    torch.manual_seed(0)
+    data = torch.randn(4, 3)
+    return InteractionMonitor(
+        nn.Linear(3, 2), data, [0, 1, 0, 1], features(3), torch.zeros(3), say=lambda line: None,
+        schedule=[0, 10], folder=tmp_path / "out",
+    )  # fmt: skip
+
+
+def test_a_training_holds_its_folder_from_the_first_look_until_it_is_finished(tmp_path):
+    out = tmp_path / "out"
+    one = watched(tmp_path)
+    with locked(out):  # every process of a training may make a monitor, and one calls it
+        pass
+    one.step(0)
+    with pytest.raises(ValueError, match="Another process"), locked(out):
+        pass
+    other = watched(tmp_path)  # as after an interrupt, in the same process
+    other.step(10)
+    one.finish()
+    with pytest.raises(ValueError, match="Another process"), locked(out):
+        pass
+    del other  # unfinished, and forgotten
+    gc.collect()
+    with locked(out):
+        pass
+    one.step(10)
+    assert (out / LOCK).exists()
+    one.finish()
+    assert not (out / LOCK).exists()
+
+
+def test_a_copy_of_the_process_that_trains_does_not_open_its_folder(tmp_path):
+    one = watched(tmp_path)
+    one.step(0)
+    child = os.fork()
+    if child == 0:
+        one._hold.let_go()
+        os._exit(0)
+    os.waitpid(child, 0)
+    with pytest.raises(ValueError, match="Another process"), locked(tmp_path / "out"):
+        pass
+    one.finish()
+
+
+def test_a_training_goes_on_where_its_folder_cannot_be_locked(tmp_path, monkeypatch):
+    told = []
+    one = watched(tmp_path)
+    one._say = told.append
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda *_: real(-1, b"", 0))  # a bad file descriptor
+    assert one.step(0) is not None
+    assert told[0].startswith("The folder of the record is open to other processes: Nothing can be")
+
+
+def test_a_comparison_is_locked_while_it_goes_on(tmp_path):
+    seen = []
+    compared(
+        {"truth": truth},
+        folder=tmp_path / "out",
+        listen=lambda step: seen.append((tmp_path / "out" / LOCK).exists()),
+    )
+    assert all(seen)
+    assert not (tmp_path / "out" / LOCK).exists()
+    with locked(tmp_path / "out"), pytest.raises(ValueError, match=f"process {os.getpid()} on"):
+        compared({"truth": truth}, folder=tmp_path / "out")
 
 
 def test_a_second_run_in_one_process_is_refused_too(tmp_path):

@@ -237,10 +237,42 @@ def test_a_wish_that_a_table_cannot_fulfil_is_refused_at_once(tmp_path, wishes, 
         suggested(perceptron(), table(tmp_path, rows(3), NAMES), **wishes)
 
 
+def test_the_terms_of_more_parts_than_a_table_holds_are_searched_for(tmp_path):
+    write_picture(tmp_path / "p.png", 8, 8)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2)).eval()
+    source = Source(file=str(tmp_path / "p.png"))
+    found = suggested(model, source, grid=(5, 5))[0]
+    assert dict(found.plan.methods) == {
+        "large_n": {"budget": 8192}, "universal_matching": {"samples": 1024},
+        "gradient": {}, "integrated_gradients": {},
+    }  # fmt: skip
+    assert found.notes[-1].startswith("As 25 players are too many for a table of all coalitions")
+    assert "asking the model 8,192 times of each input" in found.notes[-1]
+    assert "and_or" in suggested(model, source, grid=(4, 5))[0].plan.methods
+    write_picture(tmp_path / "p.png", 64, 64)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 2)).eval()
+    with pytest.raises(ValueError, match=r"These are 4,096 players, .* among 4,000 at the most"):
+        suggested(model, source, grid=(64, 64))
+
+
+def test_as_many_columns_or_words_as_are_wished_for_may_be_hidden(tmp_path):
+    source = table(tmp_path, rows(3, 30), tuple(f"c{i}" for i in range(30)))
+    model = perceptron(30)
+    few = suggested(model, source, most=5)[0].plan
+    assert len(few.players.options["columns"]) == 5
+    assert "and_or" in few.methods
+    many = suggested(model, source, most=30)[0]
+    assert many.plan.players == Choice("features")
+    assert "large_n" in many.plan.methods
+    assert len(suggested(model, source)[0].plan.players.options["columns"]) == 12
+    with pytest.raises(ValueError, match=r"At most 0 players are asked for.*at least 1"):
+        suggested(model, source, most=0)
+
+
 @pytest.mark.parametrize(
     ("wishes", "said"),
     [
-        ({"grid": (5, 5)}, "These are 25 players, and only 20 fit"),
+        ({"most": 3}, "At most 3 players are asked for, and the players are patches"),
         ({"players": "features"}, r"columns of a table, but the input has the shape \(3, 8, 8\)"),
         ({"players": "tokens"}, r"players are tokens, but the input has the shape \(3, 8, 8\)"),
     ],

@@ -14,9 +14,10 @@ import pytest
 from run.runs import asked, counted_plan, files_of, plan_for
 from run.tiny import rows, write_picture
 from unmask.run import Choice, Source, execute, plan_text, read_run
+from unmask.run.execute import groups_of
 
 METHODS = {"and_or": {}, "shapley_exact": {}}
-INPUTS = 11  # a group and a part of one
+INPUTS = 11
 
 
 @pytest.fixture
@@ -49,13 +50,22 @@ def ended(tmp_path, how, counts):
     return {int(count): code for count, code in json.loads(done.stdout).items()}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("how", "code"), [("kill", -signal.SIGKILL), ("full", 3)])
-def test_a_run_that_ends_anywhere_goes_on_to_the_same_bytes(tmp_path, counted, whole, how, code):
+@pytest.mark.parametrize(
+    ("how", "code", "places"),
+    [
+        pytest.param("kill", -signal.SIGKILL, 3, marks=pytest.mark.slow),
+        pytest.param("full", 3, 2, marks=pytest.mark.slow),
+        pytest.param("kill", -signal.SIGKILL, 30, marks=pytest.mark.long),
+        pytest.param("full", 3, 30, marks=pytest.mark.long),
+    ],
+)
+def test_a_run_that_ends_anywhere_goes_on_to_the_same_bytes(
+    tmp_path, counted, whole, how, code, places
+):
     plan, wanted, total = whole
-    # A plan, two records, tables of nine inputs, their results, four parts of tables.
-    last = 2 * (3 + 9 * 3 + 4)
-    counts = [1, 2, last, *random.Random(0).sample(range(3, last), 9)]
+    # A plan, two records, tables of nine inputs, their results, two files for every group.
+    last = 2 * (3 + 9 * 3 + 2 * len(groups_of(range(INPUTS))))
+    counts = [1, 2, last, *random.Random(0).sample(range(3, last), places)]
     ends = ended(tmp_path, how, counts)
     assert ends == dict.fromkeys(counts, code)
     spent = asked(counted)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -57,6 +58,8 @@ def interactions(draw):
         "names": tuple(draw(st.lists(texts, min_size=players, max_size=players))),
         "gap": draw(st.none() | numbers),
         "evaluations": draw(st.none() | st.integers(0, 2**70)),
+        "residual": draw(st.none() | numbers),
+        "residual_near_full": draw(st.none() | numbers),
     }
 
 
@@ -190,6 +193,23 @@ def test_a_folder_from_before_there_were_panels_is_read(tmp_path):
     assert isinstance(back, Measurement)
     assert dict(back.panels) == {}
     assert back.curves["y"].tolist() == [3, 4]
+
+
+def test_a_folder_from_before_there_were_residuals_is_read(tmp_path):
+    terms = Interactions(
+        torch.ones(1, 1).bool(), torch.zeros(1).bool(), torch.ones(1), 0.0, ("a",), 0.5, 2, 0.1, 0.2
+    )
+    place = save(terms, tmp_path / "t")
+    words = json.loads((place / "result.json").read_text())
+    assert (words.pop("residual"), words.pop("residual_near_full")) == (0.1, 0.2)
+    (place / "result.json").write_text(json.dumps(words))
+    back = load(place)
+    assert isinstance(back, Interactions)
+    assert (back.residual, back.residual_near_full) == (None, None)
+    assert (back.gap, back.evaluations) == (0.5, 2)
+    (place / "result.json").write_text(json.dumps({**words, "residual": "little"}))
+    with pytest.raises(ValueError, match=r"sound Interactions: its residual is not a number"):
+        load(place)
 
 
 def test_gradients_and_negative_views_are_plain_numbers_in_the_file(tmp_path):

@@ -72,6 +72,18 @@ def test_salient_terms_are_those_of_a_large_spread_beside_their_like(tmp_path):
     assert narrow["effect"].tolist() == [1.0, 0.12, 0.02, -4.0]
 
 
+def test_a_term_just_at_the_threshold_is_salient(tmp_path):
+    """Of one player spreads are half the effects, 0.5 and 0.125, which is a quarter of it."""
+    one = torch.tensor([[True, False], [False, True]])
+    terms = Interactions(
+        one, torch.zeros(2).bool(), torch.tensor([1.0, -0.25]).double(), 0.0, ("a", "b")
+    )
+    run = _run(tmp_path / "run", (Explanation(0, 0, "and_or", terms),))
+    assert frame(run, tau=0.25)["effect"].tolist() == [1.0, -0.25]
+    assert frame(run, tau=0.2500001)["effect"].tolist() == [1.0]
+    assert frame(run, tau=1.0)["effect"].tolist() == [1.0]
+
+
 def test_everything_is_all_terms_that_have_an_effect(tmp_path):
     table = frame(str(_run(tmp_path / "run", *PARTS)), everything=True)
     assert table["effect"].tolist() == [1.0, 0.12, 0.14, 0.001, 0.02, 0.01, -4.0]

@@ -1,15 +1,22 @@
 """One question to many runs."""
 
+import shutil
+from contextlib import suppress
+from importlib import import_module
+
 import pytest
 import torch
 
 from run.runs import plan_for
-from run.tiny import rows
+from run.tiny import perceptron, rows
+from unmask import features, log_odds
 from unmask.results import Attribution, Interactions
-from unmask.run import execute, read_run
-from unmask.store import query, save
+from unmask.run import Record, execute, read_run
+from unmask.run.compare import compare
+from unmask.store import frame, query, save
 from unmask.store.explanations import Explanation, write_explanations
 from unmask.store.parquet import write_columns
+from watched import make, watch
 
 
 def _terms(*effects: float) -> Interactions:
@@ -133,3 +140,97 @@ def test_what_is_named_twice_counts_once(tmp_path, monkeypatch):
     assert query(spellings, "SELECT effect FROM terms")["effect"].tolist() == [1.5]
     monkeypatch.chdir(tmp_path / "run")
     assert query(".", "SELECT run FROM terms")["run"].tolist() == ["."]
+
+
+def test_a_question_that_is_none_and_names_that_are_nearly_right(runs):
+    for nothing in ("", " ; ", "-- a remark"):
+        with pytest.raises(ValueError, match=r"This is no question: .*Ask one in SQL\. The table"):
+            query(runs, nothing)
+    with pytest.raises(ValueError, match=r'term does not exist! Did you mean "terms"\? The table'):
+        query(runs, "SELECT * FROM term")
+    with pytest.raises(ValueError, match=r'"effects" not found .*"effect".* The tables are terms'):
+        query(runs, "SELECT effects FROM terms")
+
+
+def test_what_is_not_there_and_what_is_empty_are_told_apart(tmp_path):
+    with pytest.raises(ValueError, match=r"There is nothing at '.*nowhere'\. Give folders of runs"):
+        query([tmp_path, tmp_path / "nowhere"], "SELECT 1")
+    with pytest.raises(ValueError, match=r"no tables below .* as soon as its first inputs are"):
+        query(tmp_path, "SELECT 1")
+
+
+@pytest.mark.parametrize("left", [0, 4, 100])
+def test_a_file_that_was_cut_short_is_named(tmp_path, left):
+    for number in range(3):
+        file = tmp_path / "run" / "terms" / f"part-{number:08d}.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_explanations([Explanation(number, 0, "and_or", _terms(1.5))], file)
+    cut = tmp_path / "run" / "terms" / "part-00000001.parquet"
+    cut.write_bytes(cut.read_bytes()[:left])
+    with pytest.raises(
+        ValueError, match=r"part-00000001\.parquet' is no table .* delete it, and r"
+    ):
+        query(tmp_path / "run", "SELECT * FROM terms")
+
+
+def test_a_run_is_asked_while_it_goes_on(tmp_path):
+    counts = []
+
+    def listen(step):
+        with suppress(ValueError):
+            found = query(tmp_path / "out", "SELECT count(DISTINCT input) n FROM terms")
+            counts.append(int(found["n"][0]))
+
+    execute(plan_for(tmp_path, rows(6), methods={"and_or": {}}), tmp_path / "out", listen=listen)
+    assert counts == sorted(counts)
+    assert 0 < counts[0] < 6  # while there is none, nothing is answered
+    shutil.rmtree(tmp_path / "out" / "terms")
+    shutil.rmtree(tmp_path / "out" / "attributions")
+    with pytest.raises(
+        ValueError, match=r"no tables below .* one whose plan names a store has them"
+    ):
+        query(tmp_path / "out", "SELECT 1")
+    query(tmp_path / "out" / "inputs", "SELECT 1")  # as single results, if that is wanted
+
+
+def test_a_part_that_vanishes_while_it_is_read_is_told(runs, monkeypatch):
+    """A run that is repeated in other groups removes the parts of the old ones."""
+    module = import_module("unmask.store.query")
+    found = module.tables([runs])
+
+    def late(paths):
+        (runs / "first" / "and_or" / "terms.parquet").unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(module, "tables", late)
+    with pytest.raises(ValueError, match=r"terms\.parquet' was removed while it was read.*Ask aga"):
+        query(runs, "SELECT * FROM terms")
+
+
+def test_trainings_and_comparisons_are_asked_as_runs_are(tmp_path):
+    model = make()
+    watching = watch(model, folder=tmp_path / "runs" / "training")
+    watching.step(0)
+    with torch.no_grad():
+        model.body[0].weight.mul_(2.0)
+    watching.step(5)
+    answer = query(tmp_path / "runs", "SELECT step, input, sum(effect) e FROM terms GROUP BY ALL")
+    assert set(answer["step"]) == {0, 5}
+    record = Record.read(tmp_path / "runs" / "training")
+    for step in (0, 5):
+        snapshot = record.snapshot(step)
+        for number, terms in enumerate(snapshot.terms):
+            mine = answer[(answer.step == step) & (answer.input == number)]["e"]
+            assert float(mine.sum()) == pytest.approx(float(terms.effects.sum()), abs=1e-12)
+    table = frame(tmp_path / "runs" / "training", everything=True)
+    assert set(table["step"]) == {0, 5}
+    x = rows(3)
+    comparison = compare(
+        log_odds(perceptron(), 0), x, baseline=torch.zeros(4), players=features(4),
+        methods=["gradient", "occlusion"], folder=tmp_path / "runs" / "compared",
+    )  # fmt: skip
+    answer = query(tmp_path / "runs", "SELECT method, metric, input, value FROM ratings")
+    assert {"gradient", "occlusion"} <= set(answer["method"])
+    mine = answer[(answer.method == "occlusion") & (answer.metric == "deletion")]
+    expected = comparison.ratings["occlusion"]["deletion"].values.double().tolist()
+    assert mine.sort_values("input")["value"].tolist() == pytest.approx(expected, nan_ok=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unmask.cli.errors import told
+from unmask.cli.run import Address, On, Workers, engine_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,13 +56,17 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(help="The folder of results; by default one in runs.")
     ] = None,
+    on: On = None,
+    address: Address = None,
+    workers: Workers = None,
     open_: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page afterwards.")
     ] = False,
 ) -> None:
     """Run every method that fits, rate the explanations, say which to believe, and write a page.
 
-    Called again with the same arguments it goes on where it stopped.
+    Called again with the same arguments it goes on where it stopped. With [bold]--on ray[/bold]
+    the methods are spread over processes.
 
     Example: [bold]unmask compare model.onnx table.csv --label diagnosis --rows 50[/bold]
     """
@@ -74,6 +79,7 @@ def compare(
         from unmask.run.compare import compare as compared
         from unmask.run.compare.on_material import prepared
 
+        engine = engine_of(on, address, workers)
         if rows < 1:
             raise ValueError(f"There is nothing to compare on {rows} inputs. Give --rows 50.")
         source = Source(file=None if inputs is None else str(Path(inputs).resolve()), label=label)
@@ -100,6 +106,7 @@ def compare(
                 folder=folder,
                 words=subject.words,
                 batch_size=found.plan.batch_size,
+                engine=engine,
                 listen=listen,
                 announce=lambda cost: console.print(say.note(_foretold(cost))),
             )

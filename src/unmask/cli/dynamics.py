@@ -22,7 +22,9 @@ def dynamics(
     """
     with told():
         from unmask.cli.pages import PAGE, page_of_training
+        from unmask.store.addresses import refuse_address
 
+        refuse_address(run)
         page = page_of_training(run, out or run / PAGE, title)
         if open_:
             typer.launch(str(page.resolve()))

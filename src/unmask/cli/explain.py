@@ -55,7 +55,11 @@ def explain(
         str | None, typer.Option(help="Height and width of images, such as 224x224.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The run folder; by default a new one in runs.")
+        str | None,
+        typer.Option(
+            help="The run folder, here or in a store such as s3://bucket/run; by default a new one "
+            "in runs."
+        ),
     ] = None,
     open_: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page afterwards.")

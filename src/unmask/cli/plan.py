@@ -40,7 +40,9 @@ def plan(
         from unmask.run import open_model, read_inputs, read_plan
         from unmask.run.check_plan import checked_methods
         from unmask.run.folder import PLAN
+        from unmask.store.addresses import refuse_address
 
+        refuse_address(plan)
         file = plan / PLAN if plan.is_dir() else plan
         wanted = read_plan(file)
         checked_methods(wanted)

@@ -1,6 +1,5 @@
 """`unmask report`: the page of a run."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,9 +8,11 @@ from unmask.cli.errors import told
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[
+        str, typer.Argument(help="A run folder: a path, or an address such as s3://bucket/run.")
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="The page; by default page.html in the folder.")
+        str | None, typer.Option(help="The page; by default page.html in the folder.")
     ] = None,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open it afterwards.")] = False,
 ) -> None:
@@ -22,13 +23,14 @@ def report(
     with told():
         from unmask.cli import say
         from unmask.cli.pages import PAGE, page_of
+        from unmask.store.places import Place
 
-        page = page_of(run, out or run / PAGE)
+        page = page_of(run, out or Place(run) / PAGE)
         if page is None:
             raise ValueError(
                 f"The run in '{run}' holds no terms to show. "
                 "Add [methods.and_or] to its plan and run that in a new folder."
             )
-        say.console().print(f"Page: {page.resolve()}")
+        say.console().print(f"Page: {page}")
         if open_:
-            typer.launch(str(page.resolve()))
+            typer.launch(str(page))

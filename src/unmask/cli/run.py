@@ -1,5 +1,6 @@
 """`unmask run`: carry out a plan."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,10 +27,13 @@ Workers = Annotated[
 
 
 def run(
-    plan: Annotated[Path, typer.Argument(help="A plan in TOML, or a run folder that holds one.")],
+    plan: Annotated[str, typer.Argument(help="A plan in TOML, or a run folder that holds one.")],
     out: Annotated[
-        Path | None,
-        typer.Option(help="The run folder; by default one beside the plan, of the same name."),
+        str | None,
+        typer.Option(
+            help="The run folder, here or in a store such as s3://bucket/run; by default one "
+            "beside the plan, of the same name."
+        ),
     ] = None,
     on: On = None,
     address: Address = None,
@@ -44,17 +48,29 @@ def run(
     Example: [bold]unmask run plans/resnet.toml --on ray[/bold]
     """
     with told():
-        from unmask.run import read_plan
-        from unmask.run.folder import PLAN
-
-        file = plan / PLAN if plan.is_dir() else plan
-        folder = out or (plan if plan.is_dir() else folder_of(file))
-        wanted = read_plan(file)
+        wanted, folder, title = _asked(plan, out)
         engine = engine_of(on, address, workers)
         if wanted.checkpoints:
-            _followed(wanted, folder, file.stem, engine)
+            _followed(wanted, Path(folder), title, engine)
         else:
-            finish(carry_out(wanted, folder, file.stem, engine=engine))
+            finish(carry_out(wanted, folder, title, engine=engine))
+
+
+def _asked(plan: str, out: str | None) -> "tuple[Plan, str, str]":
+    """The plan, the run folder, and what the run is called."""
+    from unmask.run import read_plan
+    from unmask.run.folder import PLAN, plan_in
+    from unmask.store.places import Place
+
+    place = Place(plan)
+    if place.local is None:
+        wanted = plan_in(place)
+        if wanted is None:
+            raise ValueError(f"There is no run at '{plan}'. Give a plan, or the address of a run.")
+        return wanted, out or plan, place.name
+    file = place.local / PLAN if place.local.is_dir() else place.local
+    folder = plan if place.local.is_dir() else folder_of(file)
+    return read_plan(file), out or str(folder), file.stem
 
 
 def engine_of(on: str | None, address: str | None, workers: int | None) -> "Engine | None":
@@ -112,7 +128,7 @@ def _followed(plan: "Plan", folder: Path, title: str, engine: "Engine | None") -
 
 def carry_out(
     plan: "Plan",
-    folder: Path,
+    folder: str | os.PathLike[str],
     title: str,
     opened: "Opened | None" = None,
     material: "Material | None" = None,
@@ -144,7 +160,6 @@ def finish(outcome: "Outcome", *, show: bool = False) -> None:
     """
     from unmask.cli import say
     from unmask.cli.pages import PAGE, page_of
-    from unmask.results import Interactions
     from unmask.run import read_run
 
     console = say.console()
@@ -153,15 +168,15 @@ def finish(outcome: "Outcome", *, show: bool = False) -> None:
     found = read_run(outcome.folder)
     if found.explained:
         console.print(say.summary(found.explained, "What was found"))
-        terms = found.explained[0].results.get("and_or")
-        if len(found.explained) == 1 and isinstance(terms, Interactions) and len(terms.effects):
+        terms = say.terms_of(found.explained[0])
+        if len(found.explained) == 1 and terms is not None and len(terms.effects):
             console.print("The strongest terms:")
             console.print(say.strongest(terms))
         page = page_of(outcome.folder, outcome.folder / PAGE)
         console.print(f"Results: {outcome.folder}")
         if page is not None:
-            console.print(f"Page: {page.resolve()}")
+            console.print(f"Page: {page}")
             if show:
-                typer.launch(str(page.resolve()))
+                typer.launch(str(page))
     if outcome.failures:
         raise typer.Exit(UNEXPLAINED)

@@ -1,6 +1,6 @@
 """Words and tables on the terminal. Names and texts of the user are shown as they are."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from unmask.results import Interactions
     from unmask.run import Explained, Failure
 
+ENOUGH = 0.95
 SHOWN = 5
 """Terms that are shown of an input."""
 
@@ -40,9 +41,11 @@ def summary(explained: "Sequence[Explained]", title: str) -> Table:
     )
     for name in ("\ninput", "\nprediction", "\ntruth"):
         table.add_column(name, overflow="fold")
-    for name in ("terms\nfor 95 %", "\ngap", "matching\nerror"):
+    measured = {name: [cell(one) for one in explained] for name, cell in _MEASURED.items()}
+    measured = {name: cells for name, cells in measured.items() if any(cells)}
+    for name in measured:
         table.add_column(name, justify="right", no_wrap=True)
-    for one in explained:
+    for at, one in enumerate(explained):
         entry = one.entry
         said = entry.prediction
         if entry.probability is not None:
@@ -52,9 +55,7 @@ def summary(explained: "Sequence[Explained]", title: str) -> Table:
             _text(entry.title),
             _text(said + (" ✗" if wrong else ""), "red" if wrong else ""),
             _text(entry.truth or ""),
-            _number(one, "sparsity", "terms_95", "{:.0f}"),
-            _gap(one),
-            _number(one, "universal_matching", "largest_error", "{:.1e}"),
+            *(cells[at] for cells in measured.values()),
         )
     return table
 
@@ -114,11 +115,49 @@ def _text(text: str, style: str = "") -> Text:
     return Text(printable(text), style)
 
 
+def terms_of(one: "Explained") -> "Interactions | None":
+    """The terms of an input: the exact ones, or else those of a search.
+
+    Args:
+        one: an explained input.
+    """
+    from unmask.results import Interactions
+
+    found = (one.results.get(name) for name in ("and_or", "large_n"))
+    return next((terms for terms in found if isinstance(terms, Interactions)), None)
+
+
 def _gap(one: "Explained") -> str:
     gap = getattr(one.results.get("and_or"), "gap", None)
     return "" if gap is None else f"{gap:.1e}"
 
 
+def _explained(one: "Explained", residual: str) -> str:
+    """The share of the variance that the terms explain where they were not fitted."""
+    left = getattr(terms_of(one), residual, None)
+    return "" if left is None or left != left else f"{100 * max(0.0, 1 - left):.1f} %"
+
+
+def _terms_95(one: "Explained") -> str:
+    """How many terms explain 95 %, as counted or as read off the curve."""
+    counted = _number(one, "sparsity", "terms_95", "{:.0f}")
+    curves = getattr(one.results.get("universal_matching"), "curves", {})
+    if counted or not {"terms", "fidelity"} <= set(curves):
+        return counted
+    enough = (curves["fidelity"] >= ENOUGH).nonzero()
+    return f"{float(curves['terms'][int(enough[0])]):.0f}" if len(enough) else ""
+
+
 def _number(one: "Explained", method: str, name: str, form: str) -> str:
     numbers = getattr(one.results.get(method), "numbers", {})
     return form.format(numbers[name]) if name in numbers else ""
+
+
+_MEASURED: "Mapping[str, Callable[[Explained], str]]" = {
+    "terms\nfor 95 %": _terms_95,
+    "\ngap": _gap,
+    "matching\nerror": lambda one: _number(one, "universal_matching", "largest_error", "{:.1e}"),
+    "\nexplained": lambda one: _explained(one, "residual"),
+    "explained\nnear full": lambda one: _explained(one, "residual_near_full"),
+}
+"""What is said of an input beside its prediction, where any has it."""

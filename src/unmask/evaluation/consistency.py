@@ -67,6 +67,7 @@ def consistency(
 
     >>> from unmask import features, logit
     >>> from unmask.planted import linear_network
+    >>> from unmask.results import Attribution
     >>> network = linear_network(torch.tensor([4.0, 3.0, 2.0, 1.0]))
     >>> x = torch.rand(6, 4, generator=torch.Generator().manual_seed(0))
     >>> found = consistency(

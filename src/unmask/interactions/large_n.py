@@ -11,7 +11,7 @@ from unmask.game import LARGEST_TABLE, Game
 from unmask.interactions.and_or import and_or
 from unmask.interactions.sparse.adaptive_moebius import Ask, Dividends, adaptive_moebius, rows_of
 from unmask.interactions.sparse.held_out import HeldOut, held_out
-from unmask.interactions.sparse.order_limited import order_limited, small_sets
+from unmask.interactions.sparse.order_limited import order_limited, small_sets, swelling
 from unmask.interactions.sparse.proxy_trees import proxy
 from unmask.interactions.sparse.purse import Purse
 from unmask.interactions.sparse.refit import refit, significant
@@ -35,8 +35,16 @@ _STEADY = 1e-3
 _HALF = 0.5
 _NEAR_FULL = 0.2
 """Share of a proxy's coalitions that lack a tenth of the players rather than half of them."""
+_TABLE = 0.75
+"""Share of what is left that a table of all small sets may take."""
+_DENSE = 0.25
+"""Share of the sets of one size that must add something for them all to be asked for."""
 _PILOT = 0.25
 """Share of what is left that goes into a first proxy."""
+_WELL = 0.01
+"""Share of the variance that a proxy may leave without all small sets being fitted as well."""
+_SOLVED = 2500
+"""Small sets up to which that takes seconds."""
 _HOPELESS = 0.7
 """Share of the variance that a proxy leaves when trees are no help at all."""
 
@@ -75,18 +83,26 @@ def large_n(
     2. If the same question gets the same answer and most sets of three players add nothing, terms
        are searched one by one by halving [kang2024learning], AND or OR, whichever look fewer; they
        are exact if the search comes to an end. It is broken off half way if it explains little.
-    3. If no set of three adds anything but most pairs do, all pairs are asked for instead.
+    3. If no set of k + 1 players adds anything but sets of k do, and so many of them that a search
+       would take longer, all sets of at most k players are asked for instead, or all that lack
+       at most k; what larger sets add is then searched for in what these leave. Here too there
+       must be no noise, since sums over so many sets would magnify it.
     4. Else boosted trees tell which players act together: the largest of their exact Fourier
        coefficients are refitted by ridge regression [butler2025proxyspex].
     5. Where the trees explain less than 30 %, coalitions chosen by an error-correcting code tell
        the Fourier coefficients of at most `degree` players [kang2025spex].
 
-    Where two of these have been tried, the one with the smaller residual is returned. The residual
-    is measured on coalitions that served for nothing else, a tenth of the budget; a third of them
-    lack at most a fifth of the players, since an explanation may be good on average and poor near
-    the input itself. Both are on the result: believe the terms as far as they are small. `empty`
-    is what the explanation says of the empty coalition. Which of several equally small sets of
-    AND and OR terms is returned, is not determined.
+    If the last two leave more than 1 %, all sets of up to k players are fitted as well, for the
+    largest k for which they are at most 2,500 and half as many as coalitions.
+
+    The residual is measured on coalitions that served for nothing else, a tenth of the budget; a
+    third of them lack at most a fifth of the players, and have a residual of their own, since an
+    explanation may be good on average and poor near the input itself. Where several of the above
+    have been tried, the one whose two residuals add up to least is returned, where more than 1
+    counts as 1. Both are on the result: believe the terms as far as they are small.
+
+    `empty` is what the explanation says of the empty coalition. Which of several equally small sets
+    of AND and OR terms is returned, is not determined.
 
     Args:
         game: v.
@@ -109,15 +125,14 @@ def large_n(
     random = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
     purse = Purse(game, budget)
     judge = held_out(purse, n, random)
-    signs = probe(purse, n, judge.rounding, random)
+    signs = probe(purse, n, judge.rounding, int(_TABLE * purse.left), random)
     steady = judge.rounding <= _STEADY * judge.values.std() or judge.values.std() == 0
     found: list[_Found] = []
-    if steady and signs.sparse:
-        searched, complete = _searched(purse, n, signs, judge, random)
-        found.append(searched)
+    if steady:
+        found, complete = _searched(purse, n, signs, judge, random)
         if complete:
             return _best(found, game, purse, judge)
-    if purse.left >= _LEAST:
+    if purse.left >= _LEAST or not found:
         found += _regressed(purse, n, degree, coefficients, judge, random)
     return _best(found, game, purse, judge)
 
@@ -149,24 +164,43 @@ def _exact(game: Game) -> Interactions:
 
 def _searched(
     purse: Purse, n: int, signs: Probe, judge: HeldOut, random: np.random.Generator
-) -> tuple[_Found, bool]:
-    """The terms of a sparse game, AND or OR; and whether they are all."""
+) -> tuple[list[_Found], bool]:
+    """The terms of a game that has few, or few but small ones, AND or OR; and whether all are."""
     mirrored = signs.mirrored
     ask: Ask = (lambda masks: purse.ask(~masks)) if mirrored else purse.ask
-    if signs.of_pairs and small_sets(n, 2) <= purse.left // 2:
-        known = order_limited(ask, n, order=2, tolerance=judge.rounding)
-        complete = True
-    else:
-        known, complete = adaptive_moebius(
-            ask,
-            n,
-            budget=purse.left,
-            tolerance=lambda: max(judge.rounding, purse.tolerance),
-            worth_going_on=lambda known: judge.residuals(_Found(known, mirrored))[0] < _HALF,
-            random=random,
-        )
-    found = _Found(known, mirrored)
-    return found, complete and max(judge.residuals(found)) < _STEADY
+    known = None
+    if _to_be_tabulated(signs, n, purse, judge):
+        known = order_limited(ask, n, order=signs.order, tolerance=judge.rounding)
+        found = _Found(known, mirrored)
+        if max(judge.residuals(found)) < _STEADY:
+            return [found], True
+    elif not signs.sparse:
+        return [], False
+    base = known
+    more, complete = adaptive_moebius(
+        ask if base is None else lambda masks: ask(masks) - base(masks),
+        n,
+        budget=purse.left,
+        tolerance=lambda: max(judge.rounding, purse.tolerance),
+        worth_going_on=lambda more: judge.residuals(_Found(more.plus(base), mirrored))[0] < _HALF,
+        random=random,
+    )
+    found = _Found(more.plus(base), mirrored)
+    return [found], complete and max(judge.residuals(found)) < _STEADY
+
+
+def _to_be_tabulated(signs: Probe, n: int, purse: Purse, judge: HeldOut) -> bool:
+    """Whether all small sets are to be asked for, rather than searched for those that matter."""
+    if not signs.order:
+        return False
+    table = small_sets(n, signs.order)
+    rounding = judge.rounding * swelling(n // 2, signs.order)
+    return (
+        (signs.order == 1 or signs.densities[signs.order - 1] >= _DENSE)
+        and table <= _TABLE * purse.left
+        and table <= signs.questions(n)
+        and rounding <= _STEADY**0.5 * float(judge.values.std())
+    )
 
 
 def _regressed(
@@ -181,17 +215,24 @@ def _regressed(
     masks = _drawn(int(_PILOT * purse.left), n, random)
     values = purse.ask(masks)
     first = _Found(_dividends(proxy(masks, values, degree=degree, coefficients=coefficients)))
+    found = [first]
     design = design_for(n, purse.left, degree)
     if design and judge.residuals(first)[0] > _HOPELESS:
         spectrum, rows, answers = sparse_fourier(
             purse.ask, n, design=design, tolerance=lambda: purse.tolerance, random=random
         )
-        rows, answers = np.concatenate([masks, rows]), np.concatenate([values, answers])
-        kept = significant(spectrum, rows, answers)
-        return [first, _Found(_dividends(refit(kept, rows, answers)))]
-    rest = _drawn(purse.left, n, random)
-    masks, values = np.concatenate([masks, rest]), np.concatenate([values, purse.ask(rest)])
-    return [_Found(_dividends(proxy(masks, values, degree=degree, coefficients=coefficients)))]
+        masks, values = np.concatenate([masks, rows]), np.concatenate([values, answers])
+        fitted = refit(significant(spectrum, masks, values), masks, values)
+    else:
+        rest = _drawn(purse.left, n, random)
+        masks, values = np.concatenate([masks, rest]), np.concatenate([values, purse.ask(rest)])
+        fitted = proxy(masks, values, degree=degree, coefficients=coefficients)
+    found.append(_Found(_dividends(fitted)))
+    most = min(_SOLVED, len(masks) // 2)
+    order = max((k for k in range(1, degree + 1) if small_sets(n, k) <= most), default=0)
+    if order and judge.residuals(found[-1])[0] > _WELL:
+        found.append(_Found(_dividends(refit(fitted.widened(order), masks, values))))
+    return found
 
 
 def _drawn(count: int, n: int, random: np.random.Generator) -> np.ndarray:
@@ -207,7 +248,7 @@ def _dividends(spectrum: Spectrum) -> Dividends:
 
 def _best(found: list[_Found], game: Game, purse: Purse, judge: HeldOut) -> Interactions:
     """The explanation that errs least, as AND and OR terms."""
-    chosen = min(found, key=lambda one: judge.residuals(one)[0])
+    chosen = min(found, key=lambda one: _badness(judge.residuals(one)))
     known = chosen.dividends
     empty = known.empty
     ands, ors = two_logics(known.effects)
@@ -218,6 +259,11 @@ def _best(found: list[_Found], game: Game, purse: Purse, judge: HeldOut) -> Inte
     terms = _terms(ands, ors, empty, game.names, purse.device)
     residual, near_full = judge.residuals(chosen)
     return replace(terms, evaluations=purse.spent, residual=residual, residual_near_full=near_full)
+
+
+def _badness(residuals: tuple[float, float]) -> tuple[float, float]:
+    """What is left unexplained on both kinds of coalition; beyond all of it, only among equals."""
+    return sum(min(one, 1.0) for one in residuals), sum(residuals)
 
 
 def _negative(effects: Effects) -> Effects:

@@ -32,6 +32,7 @@ Json = dict[str, Any]
 def encoded(case: Case) -> Json:
     """All of a case but its terms, which take what room is left."""
     table = None if case.table is None else case.table.detach().double().cpu()
+    corners = _ends(case) if table is None else table
     names = case.players.names
     return {
         "title": case.title,
@@ -44,8 +45,8 @@ def encoded(case: Case) -> Json:
         "table": _bytes(table, "<f8")
         if table is not None and len(names) <= LARGEST_TABLE
         else None,
-        "corners": [float(table[0]), float(table[-1])] if table is not None else _pair(case.ends),
-        "range": _range(case.terms, table),
+        "corners": None if corners is None else [float(corners[0]), float(corners[-1])],
+        "range": _range(case.terms, corners),
         "empty": float(case.terms.empty),
         "gap": case.terms.gap,
         "explained": _explained(case.terms.residual),
@@ -148,11 +149,15 @@ def _attribution(case: Case, name: str, attribution: Attribution) -> Json:
     return out
 
 
-def _range(terms: Interactions, table: Tensor | None) -> list[float]:
+def _ends(case: Case) -> Tensor | None:
+    return None if case.ends is None else torch.tensor(case.ends, dtype=torch.double)
+
+
+def _range(terms: Interactions, known: Tensor | None) -> list[float]:
     """The least and the largest value over all masks, of network and logic together."""
     values = [everywhere(terms)]
-    if table is not None:
-        values.append(table)
+    if known is not None:
+        values.append(known)
     joined = torch.cat(values)
     return [float(joined.min()), float(joined.max())]
 
@@ -204,10 +209,6 @@ def _orders(sparsity: Measurement) -> Json | None:
 
 def _number(measurement: Measurement, name: str) -> float | None:
     return _finite(measurement.numbers.get(name, float("nan")))
-
-
-def _pair(ends: tuple[float, float] | None) -> list[float] | None:
-    return None if ends is None else [*ends]
 
 
 def _explained(residual: float | None) -> float | None:

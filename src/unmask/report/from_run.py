@@ -1,6 +1,6 @@
 """Run folder -> cases for the page."""
 
-from pathlib import Path
+import os
 
 import torch
 
@@ -14,7 +14,7 @@ TERMS = ("and_or", "large_n", "and_interaction", "or_interaction", "interaction_
 """Methods whose terms the page can show, the best first."""
 
 
-def cases(folder: str | Path) -> tuple[Case, ...]:
+def cases(folder: str | os.PathLike[str]) -> tuple[Case, ...]:
     """The explained inputs of a run, in their order. Those that failed are left out.
 
     Args:

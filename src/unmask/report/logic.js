@@ -93,6 +93,17 @@ function networkValue(kase, shown) {
 
 const firstAtLeast = (values, goal) => values.findIndex((value) => value !== null && value >= goal);
 
+// The shares of the variance that the terms explain, where that was measured.
+function explainedWhere(kase) {
+  return [
+    { share: kase.explained, where: "over all masks" },
+    { share: kase.explained_near_full, where: "where at most a fifth is hidden" },
+  ].filter(({ share }) => share !== null);
+}
+
+// With more players the network was compared on some of the masks.
+const drawn = (kase) => kase.n > 20;
+
 function termsFor95(kase) {
   if (kase.terms95 !== null) return Math.round(kase.terms95);
   if (kase.curve === null) return null;

@@ -10,8 +10,17 @@ function finding(kase) {
     { class: "finding" },
     el("p", { class: "eyebrow" }, verdict(kase), user(kase.title)),
     el("h2", {}, "The network says ", said(kase.prediction), ".", wrong, explain),
+    doubt(kase),
     el("p", { class: "lead" }, "Read here: ", user(kase.score), values ? ":" : ".", values, ` ${many(kase.n, "player")}, ${kase.n <= 53 ? many(2 ** kase.n, "mask") : `2^${kase.n} masks`}.`),
   );
+}
+
+// How far terms can be believed that were found from some of the masks.
+function doubt(kase) {
+  const measured = explainedWhere(kase);
+  if (!measured.length) return null;
+  const shares = measured.map(({ share, where }) => `${percent(share)} ${where}`).join(" and ");
+  return el("p", { class: "lead doubt" }, `Of how much the score varies, all terms together explain ${shares}; that was measured on masks that they were not fitted to.`);
 }
 
 // What is short is not torn apart at the end of a line.

@@ -186,7 +186,7 @@ function fidelityPanel(kase, keep) {
     "fidelity",
     "How many terms does it take?",
     howto(
-      "The curve says how much of the network's output over all masks the strongest terms explain (R²) while the others stand in with their mean: 100 % is everything, 0 % no better than a constant.",
+      `The curve says how much of the network's output over ${drawn(kase) ? "masks drawn at random" : "all masks"} the strongest terms explain (R²) while the others stand in with their mean: 100 % is everything, 0 % no better than a constant.`,
       "Move the slider to keep fewer terms, and watch the logic's value change.",
     ),
     chart,
@@ -243,15 +243,18 @@ function ordersPanel(kase) {
 function certificatePanel(kase) {
   const { matching, gap, l1 } = kase;
   const masks = kase.n <= 53 ? many(2 ** kase.n, "mask") : `2^${kase.n} masks`;
-  const rows = [
-    ["Matching error", read(matching.largest_error), `the most that logic and network differ on the masks (mean ${read(matching.mean_error)})`],
-    [
+  const measured = explainedWhere(kase);
+  const nearest = measured.length ? measured.map(({ share, where }) => ["Explained", percent(share), `of the variance of the score ${where}`]) : [[
       "Distance to the sparsest",
       gap === null ? "not sought" : gap <= 1e-12 ? "0 %" : percent(gap),
       gap === null ? "no lower bound was computed" : gap <= 1e-6 ? "no AND-OR logic of these values has less strength in all" : "no AND-OR logic of these values has less strength by more than this share",
-    ],
+  ]];
+  const compared = drawn(kase) ? "on masks drawn at random" : "on the masks";
+  const rows = [
+    ["Matching error", read(matching.largest_error), `the most that logic and network differ ${compared} (mean ${read(matching.mean_error)})`],
+    ...nearest,
     ["Strength of all terms", read(l1), gap === null ? "the sum of their effects without sign" : `proven to be at least ${read(l1 * (1 - gap))} for any such logic`],
-    ["Terms", whole(kase.count), kase.salient === null ? `of at most ${whole(2 * (2 ** kase.n - 1) - kase.n)} possible` : `of which ${whole(kase.salient)} are salient`],
+    ["Terms", whole(kase.count), kase.salient === null ? `of at most ${kase.n <= 52 ? whole(2 * (2 ** kase.n - 1) - kase.n) : `2^${kase.n + 1}`} possible` : `of which ${whole(kase.salient)} are salient`],
     ["Evaluations", kase.evaluations === null ? "unknown" : whole(kase.evaluations), `times the network was asked; there are ${masks}`],
   ];
   return panel(
@@ -259,7 +262,9 @@ function certificatePanel(kase) {
     "Why believe it?",
     howto(
       "A matching error near zero means that the terms are not a guess about the network: they give its own value whatever is hidden.",
-      "The distance says how much shorter the explanation could be at most; at zero it is proven to be the shortest.",
+      measured.length
+        ? "What is explained was measured on masks that served for nothing else; believe the terms as far as it is near 100 %."
+        : "The distance says how much shorter the explanation could be at most; at zero it is proven to be the shortest.",
     ),
     el("dl", {}, rows.map(([name, value, text]) => el("div", {}, el("dt", {}, name), el("dd", {}, el("strong", {}, value), el("span", {}, text))))),
   );

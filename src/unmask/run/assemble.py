@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from unmask.results import Attribution, Interactions
-from unmask.run.folder import PLAN, RunFolder
+from unmask.run.folder import PLAN, RunFolder, plan_in
 from unmask.run.plan import Plan, differences
-from unmask.run.plan_file import parsed, told_differences
+from unmask.run.plan_file import told_differences
 from unmask.run.plan_file import written as plan_text
 from unmask.store import load
 from unmask.store.explanations import Explanation, Shares, shares_written, write_explanations
@@ -14,14 +14,14 @@ from unmask.store.places import Place
 from unmask.store.tables import ATTRIBUTIONS, TERMS, part, tidy
 
 
-def tables_of(plan: Plan, folder: Path) -> Place:
+def tables_of(plan: Plan, folder: Path | Place) -> Place:
     """Where the tables of a run lie: in the store that the plan names, or in the run folder.
 
     Args:
         plan: what is to be done.
-        folder: of the run.
+        folder: of the run, which may lie in a store itself.
     """
-    place = Place(str(folder) if plan.store is None else plan.store)
+    place = Place.of(folder if plan.store is None else plan.store)
     # Whole, as other processes may work in other folders.
     return place if place.local is None else Place(str(place.local.resolve()))
 
@@ -45,9 +45,8 @@ def claim_store(plan: Plan, *, but: Sequence[str] = ()) -> None:
     """
     if plan.store is None:
         return
-    file = Place(plan.store) / PLAN
-    if file.is_file():
-        before = parsed(file.read_bytes().decode("utf-8"))
+    before = plan_in(Place(plan.store))
+    if before is not None:
         changed = [key for key in differences(plan, before) if key not in (*but, "store")]
         if changed:
             raise ValueError(
@@ -55,7 +54,7 @@ def claim_store(plan: Plan, *, but: Sequence[str] = ()) -> None:
                 f"{told_differences(before, plan, changed)}. Name another store in the plan, or "
                 "empty this one."
             )
-    file.write_bytes(plan_text(plan).encode("utf-8"))
+    (Place(plan.store) / PLAN).write_bytes(plan_text(plan).encode("utf-8"))
 
 
 def write_part(

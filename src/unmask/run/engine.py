@@ -1,6 +1,7 @@
 """An engine spreads work that does not talk to each other."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 Item = TypeVar("Item")
@@ -13,6 +14,15 @@ class Engine(Protocol):
 
     def map(self, work: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
         """The answers, in the order of the items."""
+        ...
+
+
+@runtime_checkable
+class Spreading(Protocol):
+    """An engine that works on several items at a time, in processes that take time to begin."""
+
+    def begun(self) -> AbstractContextManager[Engine]:
+        """The same with processes that stay until the block ends, whatever it maps."""
         ...
 
 

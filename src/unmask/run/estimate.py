@@ -18,7 +18,7 @@ from unmask.run.check_plan import checked_methods
 from unmask.run.choices.scene import Scene
 from unmask.run.choices.subject import Subject, subject
 from unmask.run.entry import ends
-from unmask.run.execute import GROUP
+from unmask.run.execute import groups_of
 from unmask.run.folder import Failure
 from unmask.run.inputs.material import Material, chosen
 from unmask.run.inputs.read_inputs import read_inputs
@@ -184,7 +184,7 @@ def estimate(
     )
     counts = [len(one.players.names) for one in subjects]
     times = len(numbers) * max(1, checkpoints)
-    groups = math.ceil(len(numbers) / GROUP)
+    groups = len(groups_of(numbers))
     return Estimate(
         inputs=len(numbers),
         looked_at=len(subjects),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -21,6 +22,8 @@ from unmask.run.entry import Entry, ends, save_entry
 from unmask.run.folder import Failure, RunFolder
 from unmask.run.inputs.material import Material
 from unmask.run.kept import kept_entry, kept_result
+from unmask.run.large_table import PARTS, LargeTable, remove_parts
+from unmask.run.mirror import publish
 from unmask.run.models.opened import Opened
 from unmask.run.models.placed import placed, there
 from unmask.run.plan import Plan
@@ -60,11 +63,14 @@ class Report:
         computed: how many results and tables were computed, not found.
         lost: whether their process did not survive them together, so that each is to be tried
             alone.
+        large: inputs, and the parts of their tables that others should compute before; nothing of
+            the group is explained until then.
     """
 
     failures: tuple[Failure, ...]
     computed: int
     lost: bool = False
+    large: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
 
 class Explainer:
@@ -79,10 +85,11 @@ class Explainer:
         methods: Mapping[str, Method],
         inputs: int,
         listen: Callable[[Step], None] | None,
+        spread: bool = False,
     ):
         self.plan = plan
         self.run = run
-        self.tables = tables_of(plan, run.path)
+        self.tables = tables_of(plan, run.mirror or run.path)
         self.opened = opened
         self.material = material
         self.methods = methods
@@ -91,16 +98,21 @@ class Explainer:
         self.done = 0
         self.computed = 0
         self.failures: list[Failure] = []
+        self.spread = spread
+        """Whether there are others, to share a large table with."""
+        self.large: list[tuple[int, tuple[int, ...]]] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process: there the same folder is written, and nobody listens."""
-        return {**self.__dict__, "run": RunFolder(self.run.path.resolve()), "listen": None}
+        return {
+            **self.__dict__,
+            "run": replace(self.run, path=self.run.path.resolve()),
+            "listen": None,
+        }
 
     def __call__(self, numbers: Sequence[int]) -> Report:
         """Explain the inputs of these numbers, as far as that is not done already."""
-        self.run.refuse_absent()
-        self.opened = placed(self.opened, self.plan)  # here, as other machines have other devices
-        self.failures, self.computed = [], 0
+        self._begin()
         entries: dict[int, Entry] = {}
         for number in numbers:
             entry = self._entry(number)
@@ -109,6 +121,8 @@ class Explainer:
             else:
                 entries[number] = entry
             self._tell(number, "values", 1)
+        if self.large:
+            return Report((), self.computed, large=tuple(self.large))
         if TOGETHER in self.methods:
             self._terms_together(entries)
         for number, entry in entries.items():
@@ -116,16 +130,30 @@ class Explainer:
         self.gather(numbers)
         return Report(tuple(self.failures), self.computed)
 
-    def told(self, inputs: int, number: int) -> None:
+    def large_table(self, number: int) -> LargeTable | None:
+        """The table of an input, where it is computed in parts.
+
+        Args:
+            number: of the input.
+        """
+        self._begin()
+        game = self._game(number, subject(Scene(self.opened, self.material, number), self.plan))
+        return self._large(number, game)
+
+    def told(
+        self, inputs: int, number: int, *, tables: int | float = 0, what: str = "explained"
+    ) -> None:
         """Tell how far the run has come, where copies in other processes do the work.
 
         Args:
             inputs: that are done.
             number: of the last of them.
+            tables: of others that are there; may end in a part of one.
+            what: was done.
         """
-        steps = inputs * (1 + len(self.methods)) - self.done
-        if steps > 0:
-            self._tell(number, "explained", steps)
+        steps = inputs * (1 + len(self.methods)) + int(tables) - self.done
+        if steps > 0 or tables % 1:
+            self._tell(number, what, steps, tables % 1)
 
     def lost(self, item: Sequence[int], reason: str) -> Report:
         """What to say of inputs whose process is lost again and again.
@@ -149,24 +177,45 @@ class Explainer:
             numbers: of the inputs.
         """
         write_part(self.tables, self.run, numbers, tuple(self.methods))
+        publish(self.run, numbers)
+
+    def _begin(self) -> None:
+        self.run.refuse_absent()
+        self.opened = placed(self.opened, self.plan)  # here, as other machines have other devices
+        self.failures, self.computed, self.large = [], 0, []
 
     def _entry(self, number: int) -> Entry | None:
         place = self.run.entry(number)
         if place.exists():
+            remove_parts(self._parts(number))  # if the process ended before that was done
             return there(kept_entry(self.run, number), self.opened)
         entry = self._attempt(number, None, lambda: self._tabulated(number))
         if entry is not None:
             save_entry(entry, place)
+            remove_parts(self._parts(number))
             self.computed += 1
         return entry
 
-    def _tabulated(self, number: int) -> Entry:
-        """Make the choices for an input and ask the model for the values of all coalitions."""
+    def _parts(self, number: int) -> Path:
+        return self.run.entry(number).with_name(PARTS)
+
+    def _large(self, number: int, game: Game) -> LargeTable | None:
+        return LargeTable.of(game, self._parts(number))
+
+    def _tabulated(self, number: int) -> Entry | None:
+        """Make the choices for an input and ask the model for the values of all coalitions.
+
+        Nothing comes of it where others are to help with the values.
+        """
         scene = Scene(self.opened, self.material, number)
         made = subject(scene, self.plan)
         reading = made.reading
         game = self._game(number, made)
         large = len(made.players.names) > LARGEST_TABLE
+        parts = self._large(number, game)
+        if self.spread and parts is not None and (lacking := parts.lacking()):
+            self.large.append((number, lacking))
+            return None
         return Entry(
             number=number,
             title=self._title(number, reading),
@@ -179,7 +228,7 @@ class Explainer:
             view=made.view,
             x=scene.x,
             baseline=made.baseline,
-            table=None if large else game.table(),
+            table=None if large else game.table() if parts is None else parts.table(),
             rows=rows_run(game),
             ends=ends(game) if large else None,
         )
@@ -206,26 +255,26 @@ class Explainer:
 
     def _game(self, number: int, made: Subject) -> Game:
         """The game of an input, which tells how far it is with its table."""
-        rows = 2 ** min(len(made.players.names), LARGEST_TABLE)
-        if made.baseline.ndim > made.scene.x.ndim:
-            rows *= len(made.baseline)
-        asked = 0
-        score = made.reading.score
-
-        def read(output: Tensor, source: Tensor | None) -> Tensor:
-            nonlocal asked
-            values = score.read(output, source)
-            asked += len(values)
-            self._tell(number, "values", 0, min(1.0, asked / rows))
-            return values
-
         return masked(
-            replace(score, read=read),
+            self._heard(made.reading.score, number, "values", made.passes),
             made.scene.x,
             made.players,
             made.baseline,
             batch_size=self.plan.batch_size,
         )
+
+    def _heard(self, score: Score, number: int, what: str, rows: int) -> Score:
+        """A score that tells how far it is with so many rows."""
+        asked = 0
+
+        def read(output: Tensor, source: Tensor | None) -> Tensor:
+            nonlocal asked
+            values = score.read(output, source)
+            asked += len(values)
+            self._tell(number, what, 0, min(1.0, asked / rows))
+            return values
+
+        return replace(score, read=read)
 
     def _terms_together(self, entries: Mapping[int, Entry]) -> None:
         """Seek the terms of games of one size at once, which is faster than one by one.
@@ -284,7 +333,7 @@ class Explainer:
         method = self.methods[name]
         needs = (*method.needs, *method.options)
         supplies: dict[str, object] = {
-            "game": self._played(entry) if entry.table is None else entry.game(),
+            "game": self._played(entry, method) if entry.table is None else entry.game(),
             "x": entry.x[None].clone(),
             "baseline": entry.baseline,
             "players": entry.players,
@@ -301,10 +350,14 @@ class Explainer:
             supplies["score"] = self._score(entry, method)
         return catalogue.fill(method, supplies, self.plan.methods[name])
 
-    def _played(self, entry: Entry) -> Game:
+    def _played(self, entry: Entry, method: Method) -> Game:
         """The game of an input whose values no table holds: it asks the model."""
-        score, players = self._reading(entry).score, entry.players
-        size = self.plan.batch_size
+        score, players, size = self._reading(entry).score, entry.players, self.plan.batch_size
+        options = {**method.options, **self.plan.methods[method.name]}
+        rows = options.get("budget") or options.get("samples")
+        if isinstance(rows, int):
+            rows *= len(entry.baseline) if entry.baseline.ndim > entry.x.ndim else 1
+            score = self._heard(score, entry.number, method.name, rows)
         return masked(score, entry.x, players, entry.baseline, batch_size=size)
 
     def _score(self, entry: Entry, method: Method) -> Score:

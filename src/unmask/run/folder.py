@@ -9,7 +9,8 @@ terms/                 all terms, a file per group of inputs (see `unmask.store.
 attributions/          all attributions, likewise
 ```
 
-Where the plan names a store, the two tables are there instead.
+Where the plan names a store, the two tables are there instead. The whole may lie in an object store
+(see `unmask.run.mirror`).
 """
 
 import hashlib
@@ -28,9 +29,10 @@ import torch
 
 from unmask.run.lock import LOCK
 from unmask.run.plan import Plan, differences
-from unmask.run.plan_file import read_plan, told_differences
+from unmask.run.plan_file import parsed, read_plan, told_differences
 from unmask.run.plan_file import written as plan_text
 from unmask.store import written
+from unmask.store.places import Place
 
 FORMAT = "unmask run"
 VERSION = 1
@@ -88,9 +90,17 @@ class RunFolder:
 
     Args:
         path: the folder.
+        mirror: where all of it goes as it comes, if the run is one of an object store and the
+            folder only the place where it is worked on.
     """
 
     path: Path
+    mirror: Place | None = None
+
+    @property
+    def told(self) -> str:
+        """How the user calls it."""
+        return str(self.path) if self.mirror is None else self.mirror.url
 
     def entry(self, number: int) -> Path:
         """Where an input is."""
@@ -147,8 +157,11 @@ class RunFolder:
             "failures": [vars(failure) for failure in header.failures],
             "notes": header.notes,
         }
+        text = json.dumps(words, indent=1) + "\n"
         with written(self.path / HEADER) as draft:
-            draft.write_text(json.dumps(words, indent=1) + "\n", "utf-8")
+            draft.write_text(text, "utf-8")
+        if self.mirror is not None:
+            (self.mirror / HEADER).write_bytes(text.encode())
 
     def claim(self, plan: Plan, *, but: Sequence[str] = ()) -> None:
         """Make the folder that of a plan, or refuse where it is another's.
@@ -157,32 +170,46 @@ class RunFolder:
             plan: what is to be done in it.
             but: keys that may have changed since; the new plan is kept then.
         """
-        if (self.path / PLAN).is_file():
-            before = read_plan(self.path / PLAN)
+        before = self._claimed()
+        if before is not None:
             changed = differences(plan, before)
             foreign = [key for key in changed if key not in but]
             if foreign:
                 raise ValueError(
-                    f"'{self.path}' is the run of another plan: they differ in "
+                    f"'{self.told}' is the run of another plan: they differ in "
                     f"{told_differences(before, plan, foreign)}. Choose another folder with --out, "
                     "or delete this one."
                 )
             if changed:
                 self._write_plan(plan)
-        elif self.path.is_dir() and (
-            found := sorted(
-                part.name
-                for part in self.path.iterdir()
-                if part.name != LOCK and not DRAFT.fullmatch(part.name)
-            )
-        ):
-            raise ValueError(
-                f"The folder '{self.path}' is no run, but holds other files such as {found[0]!r}. "
-                "Choose another folder with --out, or an empty one."
-            )
         else:
+            found = self._foreign()
+            if found:
+                raise ValueError(
+                    f"The folder '{self.told}' is no run, but holds other files such as "
+                    f"{found[0]!r}. Choose another folder with --out, or an empty one."
+                )
             self._write_plan(plan)
+        if self.mirror is not None and not (self.path / PLAN).is_file():
+            with written(self.path / PLAN) as draft:
+                draft.write_text(plan_text(plan), "utf-8")
         sweep(self.path)
+
+    def _claimed(self) -> Plan | None:
+        """The plan whose run this is; None where it is nobody's yet."""
+        if self.mirror is not None:
+            return plan_in(self.mirror)
+        return read_plan(self.path / PLAN) if (self.path / PLAN).is_file() else None
+
+    def _foreign(self) -> list[str]:
+        """What lies in a folder that is no run."""
+        if self.mirror is not None:
+            folders, files = self.mirror.listed()
+            return [*folders, *files]
+        if not self.path.is_dir():
+            return []
+        parts = (part.name for part in self.path.iterdir() if part.name != LOCK)
+        return sorted(name for name in parts if not DRAFT.fullmatch(name))
 
     def refuse_absent(self) -> None:
         """Refuse to go on where the folder is not: on a machine that does not share the disk."""
@@ -196,6 +223,23 @@ class RunFolder:
     def _write_plan(self, plan: Plan) -> None:
         with written(self.path / PLAN) as draft:
             draft.write_text(plan_text(plan), "utf-8")
+        if self.mirror is not None:
+            (self.mirror / PLAN).write_bytes((self.path / PLAN).read_bytes())
+
+
+def plan_in(store: Place) -> Plan | None:
+    """The plan whose run or tables a store holds; None where there is none.
+
+    Args:
+        store: that may hold one.
+    """
+    file = store / PLAN
+    if not file.is_file():
+        return None
+    try:
+        return parsed(file.read_bytes().decode("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"In the plan '{file.url}': {error}") from None
 
 
 def sweep(folder: Path) -> None:

@@ -3,16 +3,50 @@
 import errno
 import os
 import socket
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from unmask.store.addresses import refuse_address
 from unmask.store.whole import ADVICE
 
 LOCK = ".lock"
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What file systems say that know no locks, as some that are mounted from a store do."""
+
+
+_HERE: dict[Path, tuple[ExitStack, set[int]]] = {}
+"""Folders that this process holds, and the numbers of those in it that do."""
+
+
+class Hold:
+    """A folder that other processes are kept out of until it is let go, or nobody has this any
+    more. In one process several may hold the same.
+
+    Args:
+        folder: in which one process at a time may write.
+    """
+
+    def __init__(self, folder: Path):
+        place = folder.resolve()
+        if place not in _HERE:
+            ends = ExitStack()
+            ends.enter_context(locked(place))
+            _HERE[place] = ends, set()
+        _HERE[place][1].add(id(self))
+        self.let_go = weakref.finalize(self, _let_go, place, id(self), os.getpid())
+
+
+def _let_go(place: Path, holder: int, process: int) -> None:
+    if os.getpid() != process:  # a copy of the process that held it, as data loaders are
+        return
+    ends, holders = _HERE[place]
+    holders.discard(holder)
+    if not holders:
+        del _HERE[place]
+        ends.close()
 
 
 @contextmanager
@@ -28,6 +62,7 @@ def locked(folder: Path) -> Iterator[None]:
     Args:
         folder: in which one process at a time may write.
     """
+    refuse_address(folder)
     made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         try:

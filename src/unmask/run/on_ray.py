@@ -1,37 +1,26 @@
 """The same work on a Ray cluster: on several cores, GPUs or machines."""
 
-import io
 import os
 import platform
-import signal
-import socket
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
-from torch import Tensor
 
+from unmask.run.cluster import joined, places
 from unmask.run.engine import Answer, Engine, Insured, Item
 from unmask.run.folder import versions
-from unmask.run.models.open_model import open_model
-from unmask.run.models.opened import Opened
-from unmask.run.unshippable import culprit
+from unmask.run.packed import packed
 
 TRIES = 3
 """How often an item is begun before it is given up, where its process is lost each time."""
-_PATIENCE = 10.0
-"""Seconds to wait for the head of a cluster to answer."""
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use the interpreter that runs here
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
+_LONG = 30.0
+"""Seconds in which nothing is done, after which workers are let go that have nothing to do."""
 
 
 @dataclass(frozen=True)
@@ -77,43 +66,150 @@ class OnRay(Engine):
                 the answer (see `Insured`).
             items: that can be sent too.
         """
-        ray = _ray()
-        packed = _packed(work)
-        listed = list(items)
-        with _joined(ray, self.address, self.workers):
-            gpus, cores = _places(ray)
-            room = gpus or cores
-            count = min(room, self.workers or room, len(listed))
-            kind = ray.remote(
-                num_cpus=0 if gpus else 1,
-                num_gpus=1 if gpus else 0,
-                max_restarts=-1,
-                max_task_retries=TRIES - 1,
-            )(_Worker)
-            kept = ray.put(packed)
-            actors = [kind.remote(os.getcwd(), [*sys.path], self.threads) for _ in range(count)]
-            yield from _answers(ray, work, kept, actors, listed)
+        with self.begun() as crew:
+            yield from crew.map(work, items)
+
+    @contextmanager
+    def begun(self) -> Iterator[Engine]:
+        """The same with workers that stay until the block ends: they take seconds to begin.
+
+        A run does so by itself; do it where several runs follow each other.
+        """
+        crew = _Crew(_ray(), self)
+        try:
+            yield crew
+        finally:
+            crew.end()
+
+
+class _Crew:
+    """Workers that stay, begun as they are needed."""
+
+    def __init__(self, ray: ModuleType, how: OnRay):
+        self.ray, self.how = ray, how
+        self.ends = ExitStack()
+        self.idle: list[Any] = []
+        self.coming: dict[Any, tuple[Any, int]] = {}
+        """What tells that a worker is ready, the worker, and how often it was asked."""
+        self.joined = False
+
+    @contextmanager
+    def begun(self) -> Iterator[Engine]:
+        """They are begun already, and stay for others."""
+        yield self
+
+    def map(self, work: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
+        """Hand an item to whoever is free, and the answers over in their order."""
+        ray, listed = self.ray, list(items)
+        sent = packed(work, ray.cloudpickle)
+        if not listed:
+            return
+        if not self.joined:
+            self.ends.enter_context(joined(ray, self.how.address, self.how.workers))
+            self.joined = True
+        kept = [ray.put((os.getcwd(), [*sys.path], sent))]
+        self._begin(len(listed), kept)
+        waiting = iter(range(len(listed)))
+        going: dict[Any, tuple[int, Any]] = {}
+        found: dict[int, Answer] = {}
+        due = 0
+        try:
+            while due < len(listed):
+                while self.idle and (following := next(waiting, None)) is not None:
+                    actor = self.idle.pop()
+                    going[actor.do.remote(kept, listed[following])] = (following, actor)
+                    del actor
+                for done in self._done([*going, *self.coming]):
+                    if done in self.coming:
+                        self._greeted(done, kept)
+                    else:
+                        number, actor = going.pop(done)
+                        self.idle.append(actor)
+                        del actor
+                        found[number] = _answer(ray, done, work, listed[number])
+                while due in found:
+                    yield found.pop(due)
+                    due += 1
+        finally:
+            # Of an error the traceback would keep them, and with them their places in the cluster.
+            for _, actor in going.values():
+                ray.kill(actor)
+            going.clear()
+
+    def end(self) -> None:
+        """Let all workers go, and leave the cluster."""
+        for actor in (*self.idle, *(actor for actor, _ in self.coming.values())):
+            self.ray.kill(actor)
+        self.idle.clear()
+        self.coming.clear()
+        self.ends.close()
+
+    def _begin(self, items: int, kept: list[Any]) -> None:
+        """Begin as many workers as items need and there is room for."""
+        gpus, cores = places(self.ray)
+        room = gpus or cores
+        count = min(room, self.how.workers or room, items)
+        kind = self.ray.remote(
+            num_cpus=0 if gpus else 1,
+            num_gpus=1 if gpus else 0,
+            max_restarts=-1,
+            max_task_retries=TRIES - 1,
+        )(_Worker)
+        for _ in range(count - len(self.idle) - len(self.coming)):
+            self._ask(kind.remote(self.how.threads), kept, 1)
+
+    def _ask(self, actor: Any, kept: list[Any], times: int) -> None:
+        # Ray would tell of every retry, also where a run ends before all of its workers are there.
+        greeting = actor.greeting.options(max_task_retries=0).remote(kept)
+        self.coming[greeting] = (actor, times)
+
+    def _greeted(self, done: Any, kept: list[Any]) -> None:
+        actor, times = self.coming.pop(done)
+        try:
+            _refuse_others(self.ray, done)
+        except ValueError as error:
+            if times == TRIES or not isinstance(error.__cause__, self.ray.exceptions.RayActorError):
+                self.coming[done] = (actor, times)  # to be ended with the others
+                raise
+            self._ask(actor, kept, times + 1)
+        else:
+            self.idle.append(actor)
+
+    def _done(self, pending: list[Any]) -> list[Any]:
+        """Of what is under way that which is done, once something is.
+
+        A machine may be lost meanwhile; its worker, which holds an item, then waits for room. So
+        those that have long had nothing to do are let go.
+        """
+        while True:
+            done, _ = self.ray.wait(pending, num_returns=1, timeout=_LONG if self.idle else None)
+            if done:
+                return done
+            for actor in self.idle:
+                self.ray.kill(actor)
+            self.idle.clear()
 
 
 class _Worker:
     """A process that keeps the work and does it on one item after the other.
 
     The work comes with every call, as a number that stands for it: one in a list is not looked up
-    before it is asked for, which happens once.
+    before it is asked for, which happens once for each work.
     """
 
-    def __init__(self, here: str, path: list[str], threads: int):
-        # The work is fetched only later, so that its modules are looked for where the user's are.
-        sys.path[:] = [*path, *(one for one in sys.path if one not in path)]
-        if os.path.isdir(here):
-            os.chdir(here)
+    def __init__(self, threads: int):
         torch.set_num_threads(threads)
         self.work: Any = None
+        self.kept: Any = None
 
-    def greeting(self, kept: list[Any]) -> dict[str, str]:
+    def greeting(self, kept: list[Any]) -> "tuple[dict[str, str], _Raised | None]":
         """Where this is, and what computes here; fetches the work."""
-        self._work(kept)
-        return {**versions(), "machine": platform.node()}
+        raised = None
+        try:
+            self._work(kept)
+        except Exception as error:
+            raised = _Raised.of(error)
+        return {**versions(), "machine": platform.node()}, raised
 
     def do(self, kept: list[Any], item: Any) -> "tuple[Any, _Raised | None]":
         """The answer, or what was raised."""
@@ -123,9 +219,19 @@ class _Worker:
             return None, _Raised.of(error)
 
     def _work(self, kept: list[Any]) -> Callable[[Any], Any]:
-        if self.work is None:
+        if self.kept != kept[0]:
             ray = _ray()
-            self.work = ray.cloudpickle.loads(ray.get(kept[0]))
+            self.work, self.kept = None, None  # two at a time may be too many
+            here, path, sent = ray.get(kept[0])
+            # Modules are looked for where the user's are, and that before the work is unpacked.
+            sys.path[:] = [*path, *(one for one in sys.path if one not in path)]
+            if os.path.isdir(here):
+                os.chdir(here)
+            try:
+                self.work = ray.cloudpickle.loads(sent)
+            except (ImportError, AttributeError) as error:  # a module is absent, or another one
+                raise ValueError(_absent(f"{type(error).__name__}: {error}")) from error
+            self.kept = kept[0]
         return self.work
 
 
@@ -155,45 +261,6 @@ class _Raised:
         return self.error
 
 
-def _answers(
-    ray: ModuleType,
-    work: Callable[[Item], Answer],
-    kept: Any,
-    actors: list[Any],
-    items: list[Item],
-) -> Iterator[Answer]:
-    """Hand an item to whoever is free, and the answers over in their order.
-
-    At the end workers are let go one by one: a machine may be lost meanwhile, and its worker, which
-    holds an item, then finds room.
-    """
-    going = {actor.greeting.remote([kept]): (-1, actor) for actor in actors}
-    actors.clear()
-    waiting = iter(range(len(items)))
-    found: dict[int, Answer] = {}
-    due = 0
-    try:
-        while due < len(items):
-            done = ray.wait([*going], num_returns=1)[0][0]
-            number, actor = going[done]
-            if number < 0:
-                _refuse_others(ray, done)
-            else:
-                found[number] = _answer(ray, done, work, items[number])
-            following = next(waiting, None)
-            if following is not None:
-                going[actor.do.remote([kept], items[following])] = (following, actor)
-            del going[done], actor, done
-            while due in found:
-                yield found.pop(due)
-                due += 1
-    finally:
-        # Of an error the traceback would keep them, and with them their places in the cluster.
-        for _, actor in going.values():
-            ray.kill(actor)
-        going.clear()
-
-
 def _answer(ray: ModuleType, done: Any, work: Callable[[Item], Answer], item: Item) -> Answer:
     try:
         answer, raised = ray.get(done)
@@ -216,15 +283,10 @@ def _answer(ray: ModuleType, done: Any, work: Callable[[Item], Answer], item: It
 def _refuse_others(ray: ModuleType, greeting: Any) -> None:
     """Numbers of several versions must not stand in one run."""
     try:
-        there = ray.get(greeting)
+        there, raised = ray.get(greeting)
     except ray.exceptions.RayError as error:
         lines = [line.strip() for line in str(error).splitlines() if "Error: " in line]
-        reason = lines[-1] if lines else type(error).__name__
-        raise ValueError(
-            f"A worker of the cluster could not begin: {reason}. Install the same packages on all "
-            "of its machines, in the same environment as here, and put the module of the model "
-            "where they find it too."
-        ) from error
+        raise ValueError(_absent(lines[-1] if lines else type(error).__name__)) from error
     here = versions()
     differ = [
         f"{name} {there.get(name)} instead of {one}"
@@ -236,148 +298,16 @@ def _refuse_others(ray: ModuleType, greeting: Any) -> None:
             f"The worker on {there['machine']} computes with {', '.join(differ)}. Install the same "
             "versions on all machines, so that the numbers of one run are of one making."
         )
+    if raised is not None:
+        raise raised.again()
 
 
-@contextmanager
-def _joined(ray: ModuleType, address: str | None, workers: int | None) -> Iterator[None]:
-    """Join a cluster, or begin one; one that the process is part of already is left as it is."""
-    if ray.is_initialized():
-        at = ray.get_runtime_context().gcs_address
-        if address not in (None, "auto", at):
-            raise ValueError(
-                f"This process is part of the cluster at {at} already, but the run is to go to "
-                f"{address}. Leave the address out, or call ray.shutdown() before."
-            )
-        yield
-        return
-    if address is not None:
-        _refuse_silent(address)
-    own = {"include_dashboard": False, "num_cpus": workers} if address is None else {}
-    with _undone(_QUIET):
-        try:
-            ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                configure_logging=True,
-                logging_level="ERROR",
-                **own,
-            )
-        except (OSError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            if address is None:
-                raise ValueError(
-                    f"Ray could not begin a cluster on this machine: {reason}. Leave out --on ray, "
-                    "or give --address of one that runs."
-                ) from error
-            raise _absent(address, reason) from error
-        try:
-            yield
-        finally:
-            ray.shutdown()
-
-
-def _refuse_silent(address: str) -> None:
-    """Ray would wait for a minute before it says that nobody is there."""
-    if address == "auto":
-        return
-    host, colon, port = address.rpartition(":")
-    if "://" in address or not (colon and host and port.isdecimal()):
-        raise ValueError(
-            f"{address!r} is no address of a cluster. Give host:port of its head, as `ray start "
-            '--head` tells it, or "auto".'
-        )
-    try:
-        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
-    except (OSError, OverflowError) as error:
-        raise _absent(address, str(error)) from error
-
-
-def _absent(address: str, reason: str) -> ValueError:
-    return ValueError(
-        f"There is no Ray cluster at {address!r} ({reason}). Start one with `ray start --head`, "
-        "or leave the address out: one is then started on this machine."
-    )
-
-
-@contextmanager
-def _undone(settings: dict[str, str]) -> Iterator[None]:
-    """Settings of the environment, and what Ray does on signals, are put back in the end."""
-    before = {name: os.environ.get(name) for name in settings}
-    ends = signal.getsignal(signal.SIGTERM)
-    os.environ.update({name: one for name, one in settings.items() if before[name] is None})
-    try:
-        yield
-    finally:
-        for name, one in before.items():
-            if one is None:
-                os.environ.pop(name, None)
-        if threading.current_thread() is threading.main_thread():
-            with suppress(TypeError):  # a handler that was not set from Python
-                signal.signal(signal.SIGTERM, ends)
-
-
-def _places(ray: ModuleType) -> tuple[int, int]:
-    """The GPUs of a cluster, and its cores."""
-    there = ray.cluster_resources()
-    gpus, cores = int(there.get("GPU", 0)), int(there.get("CPU", 0))
-    if not gpus and not cores:
-        raise ValueError(
-            f"The cluster has no room for a worker: it offers {there}. Start it with processors, "
-            "or with GPUs."
-        )
-    return gpus, cores
-
-
-def _packed(thing: object) -> bytes:
-    """A thing as bytes, from which only processes of this run make it again."""
-    try:
-        return _pickled(thing)
-    except Exception as error:
-        path, part = culprit(thing, _pickled)
-        raise ValueError(
-            f"The work cannot be sent to other processes: {path} is a {part}, which cannot leave "
-            f"this one ({error}). Make it where it is first used, leave it out of what "
-            "`__getstate__` returns, or run without a cluster."
-        ) from error
-
-
-def _pickled(thing: object) -> bytes:
-    cloudpickle = _ray().cloudpickle
-
-    class Pickler(cloudpickle.Pickler):
-        def reducer_override(self, obj: Any) -> Any:
-            if _part_of_more(obj):
-                # A row would take the whole table along, and every other row once more.
-                alone = obj.detach().clone().requires_grad_(obj.requires_grad)
-                return alone.__reduce_ex__(5)
-            if isinstance(obj, Opened) and obj.source is not None:
-                return _again, (obj.source, obj.digest)
-            return super().reducer_override(obj)
-
-    file = io.BytesIO()
-    Pickler(file, protocol=5).dump(thing)
-    return file.getvalue()
-
-
-def _part_of_more(thing: object) -> TypeGuard[Tensor]:
+def _absent(reason: str) -> str:
     return (
-        type(thing) is Tensor
-        and thing.layout is torch.strided
-        and not thing.is_quantized
-        and thing.device.type != "meta"
-        and thing.untyped_storage().nbytes() > thing.nbytes
+        f"A worker of the cluster could not begin: {reason}. Install the same packages on all of "
+        "its machines, in the same environment as here, and put the module of the model where they "
+        "find it too."
     )
-
-
-def _again(source: str, digest: str) -> Opened:
-    """The model of a file that every machine sees, which must be the same everywhere."""
-    opened = open_model(source)
-    if opened.digest != digest:
-        raise ValueError(
-            f"The model '{source}' is another one on {platform.node()}: the hashes differ. Put it "
-            "on a disk that all machines share."
-        )
-    return opened
 
 
 def _ray() -> ModuleType:

@@ -1,14 +1,15 @@
 """A run read back from its folder: the inputs, and what was found of each."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from unmask.results import Interactions, Result
 from unmask.run.entry import Entry
 from unmask.run.folder import Failure, Header, RunFolder
 from unmask.run.kept import kept_entry, kept_result
+from unmask.run.mirror import held
 from unmask.run.plan import Plan
 from unmask.store import frame
 from unmask.store.explanations import Explanation
@@ -45,20 +46,24 @@ class Stored:
     failures: tuple[Failure, ...]
 
 
-def read_run(folder: str | Path) -> Stored:
+def read_run(folder: str | os.PathLike[str]) -> Stored:
     """Read a run folder. Nothing in it can make this run code.
 
     A run that was stopped is read as far as it came.
 
     Args:
-        folder: that `execute` wrote.
+        folder: that `execute` wrote: a path, or an address that fsspec knows.
     """
-    run = RunFolder(Path(folder))
+    with held(folder) as run:
+        return _read(run)
+
+
+def _read(run: RunFolder) -> Stored:
     plan = run.plan()
     header = run.header()
     if header is None:
         raise ValueError(
-            f"The run in '{run.path}' has not begun: there is no run.json. "
+            f"The run in '{run.told}' has not begun: there is no run.json. "
             "Start it with `unmask run`."
         )
     explained = []
@@ -66,7 +71,7 @@ def read_run(folder: str | Path) -> Stored:
         if not run.entry(number).exists():
             if header.finished and number not in {failure.number for failure in header.failures}:
                 raise ValueError(
-                    f"Input {number} is missing from the run in '{run.path}', though the run was "
+                    f"Input {number} is missing from the run in '{run.told}', though the run was "
                     "finished. Repeat it with `unmask run`: the other inputs stay."
                 )
             continue

@@ -1,7 +1,7 @@
 """Folders that may lie in an object store, such as s3://bucket/run, as well as on this machine."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,12 @@ class Place:
             return Path(self.url)
         return Path(path) if protocol in ("file", "local") else None
 
+    def __fspath__(self) -> str:
+        return self.url
+
+    def __str__(self) -> str:
+        return self.url
+
     @property
     def name(self) -> str:
         """The last part."""
@@ -80,6 +86,22 @@ class Place:
                 if name != path.rstrip("/"):  # a folder's own empty object, or a file itself
                     names.setdefault(one["type"], set()).add(name.rpartition("/")[2])
             return sorted(names["directory"]), sorted(names["file"])
+
+    def files(self) -> list[str]:
+        """All files in a folder and below it, by their paths from there, in order."""
+        local = self.local
+        if local is not None:
+            inside = (file for file in local.rglob("*") if file.is_file())
+            return sorted(file.relative_to(local).as_posix() for file in inside)
+        with self._reached("read") as (system, path):
+            system.invalidate_cache()
+            folder = path.rstrip("/") + "/"
+            try:
+                found = system.find(path)
+            except (FileNotFoundError, NotADirectoryError):
+                found = []
+            names = (name.removeprefix(folder) for name in found if name.startswith(folder))
+            return sorted(name for name in names if name and not name.endswith("/"))
 
     def is_file(self) -> bool:
         """Whether there is such a file."""
@@ -123,6 +145,22 @@ class Place:
         """
         with self.written() as draft:
             draft.write_bytes(data)
+
+    def put(self, files: Mapping[str, Path]) -> None:
+        """Send files into a folder of a store, many at a time; each appears whole or not at all.
+
+        Args:
+            files: those of this machine, by the paths that they get, seen from the folder.
+        """
+        if not files:
+            return
+        with self._reached("written") as (system, path):
+            root = path.rstrip("/")
+            there = [f"{root}/{name}" for name in files]
+            if self.url.partition("://")[0] not in _OBJECT_STORES:
+                for folder in {name.rpartition("/")[0] for name in there}:
+                    system.makedirs(folder, exist_ok=True)
+            system.put([str(file) for file in files.values()], there)
 
     def remove(self) -> None:
         """Remove a file; nothing if there is none."""

@@ -1,7 +1,8 @@
 """Ask many runs at once, with DuckDB over their Parquet."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from unmask.store.columns import guest
@@ -58,18 +59,71 @@ def query(
     found = tables(several)
     if not found:
         named = ", ".join(f"'{os.fspath(path)}'" for path in several) or "no path"
+        absent = [path for path in map(Place.of, several) if _absent(path)]
+        if absent:
+            raise ValueError(
+                f"There is nothing at '{absent[0]}'. Give folders of runs, or of results that save "
+                "has written."
+            )
         raise ValueError(
             f"There are no tables below {named}. Give folders of runs, or of results that save "
-            "has written."
+            "has written. A run has tables as soon as its first inputs are explained; one whose "
+            "plan names a store has them there."
         )
     settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
     with duckdb.connect(config=settings) as connection:
-        _open(connection, found)
         try:
-            return connection.execute(sql).df()
+            _open(connection, found)
+            answer = connection.execute(sql)
+            if answer is None or answer.description is None:
+                raise ValueError(f"This is no question: {sql!r}. Ask one in SQL. {_columns()}")
+            return answer.df()
+        except (duckdb.InvalidInputException, duckdb.IOException, FileNotFoundError) as error:
+            _refuse_unreadable(found)
+            raise ValueError(_unanswered(error)) from None
         except duckdb.Error as error:
+            raise ValueError(_unanswered(error)) from None
+
+
+def _absent(path: Place) -> bool:
+    if path.local is not None:
+        return not path.local.exists()
+    return not path.is_file() and path.listed() == ([], [])
+
+
+def _unanswered(error: Exception) -> str:
+    """What DuckDB says, with the names that it thinks of; the picture of the place says nothing."""
+    said = str(error).split("LINE 1:")[0].rstrip(" \n.!")
+    said = " ".join(said.split())
+    return f"DuckDB cannot answer this: {said}{'' if said.endswith('?') else '.'} {_columns()}"
+
+
+def _refuse_unreadable(found: Tables) -> None:
+    """Name the file that is no table, if it is that which stands in the way."""
+    import pyarrow
+    import pyarrow.parquet
+
+    files = [*found.alone]
+    for table in _SCHEMAS:
+        files += [*found.parts[table], *found.whole[table]]
+    for file, data in zip(files, _each(files), strict=True):
+        try:
+            pyarrow.parquet.ParquetFile(BytesIO(data))
+        except (pyarrow.ArrowException, OSError) as error:
+            reason = " ".join(str(error).split())[:200].rstrip(".")
             raise ValueError(
-                f"DuckDB cannot answer this: {str(error).splitlines()[0]}. {_columns()}"
+                f"'{file.url}' is no table ({reason}). It is cut short or foreign: delete it, and "
+                "repeat the run that it is of."
+            ) from None
+
+
+def _each(files: Sequence[Place]) -> Iterator[bytes]:
+    for file in files:
+        try:
+            yield file.read_bytes()
+        except OSError:
+            raise ValueError(
+                f"'{file.url}' was removed while it was read: its run goes on just now. Ask again."
             ) from None
 
 

@@ -28,6 +28,8 @@ WHOLE = {
 ALONE = "terms.parquet"
 """Beside a single result that `save` has written."""
 _PART = re.compile(r"part-\d{8,}\.parquet")
+_MARKS = ("run.json", "training.json")
+"""What tells a run, also one that has no tables yet, or has them in a store elsewhere."""
 _NOT_ASKED = ("inputs", "steps", "methods", TERMS, ATTRIBUTIONS)
 """Folders in a run whose terms stand in its tables too."""
 
@@ -111,7 +113,7 @@ def _once(files: Sequence[Place]) -> list[Place]:
 def _look(folder: Place, found: Tables) -> None:
     """Add what is in a folder and below it; what is hidden is a draft or a leftover."""
     folders, files = folder.listed()
-    run = False
+    run = any(mark in files for mark in _MARKS)
     for table, name in WHOLE.items():
         names = (folder / table).listed()[1] if table in folders else []
         parts = [folder / table / one for one in names if _PART.fullmatch(one)]

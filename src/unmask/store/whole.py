@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from unmask.store.addresses import refuse_address
+
 ADVICE = {
     errno.ENOSPC: "Free some space, or write to another disk.",
     errno.EDQUOT: "Free some space, or write to another disk.",
@@ -42,6 +44,7 @@ def written(path: str | os.PathLike[str]) -> Iterator[Path]:
     >>> place.read_text()
     'all of it'
     """
+    refuse_address(path)
     place = Path(os.path.realpath(path))
     if place.exists() and not (place.is_file() or place.is_dir()):
         raise ValueError(

@@ -3,9 +3,10 @@
 import itertools
 
 import numpy as np
+import pytest
 import torch
 
-from unmask.interactions.sparse.order_limited import order_limited, small_sets
+from unmask.interactions.sparse.order_limited import order_limited, small_sets, swelling
 from unmask.planted import planted_terms
 
 
@@ -35,3 +36,11 @@ def test_a_game_of_pairs_is_known_everywhere():
     wanted = np.einsum("ri,ij,rj->r", masks, weights, masks, dtype=float)
     assert np.abs(known(masks) - wanted).max() < 1e-10
     assert len(known.effects) == 22 + len(list(itertools.combinations(range(22), 2)))
+
+
+@pytest.mark.parametrize(("size", "order"), [(7, 3), (6, 1), (5, 2), (3, 3), (2, 4)])
+def test_errors_of_small_coalitions_in_a_large_one(size, order):
+    sets = [set(one) for k in range(order + 1) for one in itertools.combinations(range(size), k)]
+    # How much each value counts in the sum of all dividends, from the definition of these.
+    weights = [sum((-1) ** len(s - t) for s in sets if s >= t) for t in sets]
+    assert swelling(size, order) == pytest.approx(np.linalg.norm(weights))

@@ -1,6 +1,7 @@
 """Parities and the dividends that they make."""
 
 import numpy as np
+import pytest
 
 from unmask.interactions.sparse.spectrum import Spectrum, parities, summed
 from unmask.lattice import coalitions
@@ -40,3 +41,18 @@ def test_equal_sets_are_added_and_the_largest_kept():
     two = twice.largest(2)
     assert sorted(two.values.tolist()) == [0.5, 4.0]
     assert [5, 5, 5] in two.sets.tolist()  # small, but the constant
+
+
+def test_all_small_sets_are_taken_in():
+    known = {(): 1.0, (0,): 3.0, (0, 2): -4.0, (1, 2, 3): 0.5}
+    sets = np.array([[*one, *[4] * (3 - len(one))] for one in known])
+    found = Spectrum(sets, np.array([*known.values()]), 4).widened(2)
+    rows = [tuple(i for i in row if i < 4) for row in found.sets.tolist()]
+    guess = dict(zip(rows, found.values.tolist(), strict=True))
+    assert len(guess) == len(rows) == 1 + 4 + 6 + 1
+    assert guess[()] == 1.0
+    assert guess[1, 2, 3] == 0.5
+    assert guess[(0,)] == pytest.approx(((9 + 9 / 4) / 2) ** 0.5)
+    assert guess[(3,)] == pytest.approx((9 / 4 / 2) ** 0.5)
+    assert guess[0, 2] == pytest.approx(((16 + 16 / 6) / 2) ** 0.5)
+    assert guess[1, 3] == pytest.approx((16 / 6 / 2) ** 0.5)

@@ -40,6 +40,14 @@ class Dividends:
         for key, effect in more.items():
             self.effects[key] = self.effects.get(key, 0.0) + effect
 
+    def plus(self, other: "Dividends | None") -> "Dividends":
+        """These dividends and others, of a game that is the sum of two."""
+        if other is None:
+            return self
+        both = Dividends(self.players, self.empty + other.empty, dict(other.effects))
+        both.add(self.effects)
+        return both
+
     def members(self) -> Bool[np.ndarray, "terms players"]:
         """The sets, one per row."""
         return rows_of(list(self.effects), self.players)
@@ -123,11 +131,15 @@ def adaptive_moebius(
         if not wrong.any():
             width = min(_WIDEST, 2 * width)
             continue
-        sets, asked = _searched(ask, known, starts[wrong], rounding, random, budget - spent)
+        # A round in search of large sets may take all that is left, and find nothing.
+        limit = budget if asked_whether else max(spent, budget // 2)
+        sets, asked = _searched(ask, known, starts[wrong], rounding, random, limit - spent)
         spent += asked
         distinct = list(dict.fromkeys(sets))
         more, asked = _resolved(ask, known, distinct, rounding, seen, budget - spent)
         spent += asked
+        if not more and spent + width > limit and not asked_whether:
+            continue  # to be asked whether that is worth the while
         if not more:
             break
         known.add(more)

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from unmask.interactions.sparse.purse import Purse
+from unmask.interactions.sparse.purse import ROUNDING, Purse
 
-NEAR_FULL = 0.8
-"""Share of the players that a coalition near the full one holds at least."""
+NEAR_FULL = 5
+"""Of the players of a coalition near the full one at most one in so many is missing."""
+
+_MISSED = 1e-8
+"""Of the largest value: an error from which a constant game was missed."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class HeldOut:
         values_near_full: theirs.
         noise: the largest difference between two answers to the same question.
         rounding: the size of a difference that may be rounding or noise.
-        digits: the size of one that may be rounding.
+        digits: the size of one that may be the rounding of a single number.
+        unit: the largest size of a value.
     """
 
     uniform: Bool[np.ndarray, "rows players"]
@@ -33,19 +37,31 @@ class HeldOut:
     noise: float
     rounding: float
     digits: float
+    unit: float
 
     def residuals(
         self, explained: Callable[[Bool[np.ndarray, "rows players"]], Float64[np.ndarray, " rows"]]
     ) -> tuple[float, float]:
         """The shares of the variance that are not explained, on either kind of coalition."""
         return (
-            _share(explained(self.uniform), self.values, self.digits),
-            _share(explained(self.near_full), self.values_near_full, self.digits),
+            self._share(explained(self.uniform), self.values),
+            self._share(explained(self.near_full), self.values_near_full),
         )
+
+    def _share(
+        self, found: Float64[np.ndarray, " rows"], values: Float64[np.ndarray, " rows"]
+    ) -> float:
+        """Mean squared error by variance; of a constant game nothing, unless it was missed."""
+        error = float(np.mean((values - found) ** 2))
+        variance = float(values.var())
+        if variance <= self.digits**2:
+            missed = error > max(self.digits, _MISSED * self.unit) ** 2
+            return float("inf") if missed else 0.0
+        return error / variance
 
 
 def held_out(purse: Purse, players: int, random: np.random.Generator) -> HeldOut:
-    """Draw coalitions to judge by; a tenth of the budget, within bounds.
+    """Draw coalitions to judge by, the full one among them; a tenth of the budget, within bounds.
 
     Args:
         purse: the game.
@@ -54,7 +70,8 @@ def held_out(purse: Purse, players: int, random: np.random.Generator) -> HeldOut
     """
     count = int(np.clip(purse.budget // 30, 8, 300))
     uniform = random.random((2 * count, players)) < 0.5
-    missing = random.integers(0, int((1 - NEAR_FULL) * players) + 1, count)
+    missing = random.integers(0, players // NEAR_FULL + 1, count)
+    missing[0] = 0  # the input itself
     place = np.argsort(np.argsort(random.random((count, players)), axis=1), axis=1)
     near_full = place >= missing[:, None]
     values, others = purse.ask(uniform), purse.ask(near_full)
@@ -62,16 +79,12 @@ def held_out(purse: Purse, players: int, random: np.random.Generator) -> HeldOut
     again = purse.ask(uniform[:8][::-1])[::-1]
     noise = float(np.abs(again - values[:8]).max())
     return HeldOut(
-        uniform, values, near_full, others, noise, max(purse.tolerance, 4 * noise), purse.tolerance
+        uniform,
+        values,
+        near_full,
+        others,
+        noise,
+        rounding=max(purse.tolerance, 4 * noise),
+        digits=2 * purse.tolerance / ROUNDING,
+        unit=purse.largest,
     )
-
-
-def _share(
-    found: Float64[np.ndarray, " rows"], values: Float64[np.ndarray, " rows"], rounding: float
-) -> float:
-    """Mean squared error by variance; of a constant game nothing, unless it was missed."""
-    error = float(np.mean((values - found) ** 2))
-    variance = float(values.var())
-    if variance <= rounding**2:
-        return 0.0 if error <= rounding**2 else float("inf")
-    return error / variance

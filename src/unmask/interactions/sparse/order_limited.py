@@ -16,6 +16,25 @@ def small_sets(players: int, order: int) -> int:
     return sum(comb(players, size) for size in range(order + 1))
 
 
+def swelling(size: int, order: int) -> float:
+    r"""How much rounding grows from small coalitions to one of s players.
+
+    $$
+    \hat v(S) = \sum_{T \subseteq S,\, |T| \le k} (-1)^{k-|T|} \tbinom{s-|T|-1}{k-|T|}\, v(T)
+    $$
+
+    Where the values have errors of one size, each by itself, that of the sum is so many times it.
+
+    Args:
+        size: s.
+        order: k.
+    """
+    if size <= order:
+        return 1.0
+    weights = [(comb(size, j), comb(size - j - 1, order - j)) for j in range(order + 1)]
+    return sum(many * weight**2 for many, weight in weights) ** 0.5
+
+
 def order_limited(ask: Ask, players: int, *, order: int, tolerance: float) -> Dividends:
     r"""All dividends of at most k players.
 

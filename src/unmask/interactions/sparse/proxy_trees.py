@@ -31,7 +31,9 @@ def proxy(
         degree: players of a coefficient at most.
         coefficients: how many are kept.
     """
-    trees = proxy_trees(masks, values, trees=_TREES, depth=degree, rate=_RATE)
+    # Trees count in float32, which holds neither very large nor very small numbers.
+    unit = float(np.abs(values).max()) or 1.0
+    trees = proxy_trees(masks, values / unit, trees=_TREES, depth=degree, rate=_RATE)
     guess = tree_spectrum(trees, masks.shape[1]).largest(coefficients + 1)
     return refit(guess, masks, values)
 
@@ -54,8 +56,9 @@ def proxy_trees(
         rate: how much of what is left a tree takes.
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
 
-    return HistGradientBoostingRegressor(
+    model = HistGradientBoostingRegressor(
         max_iter=trees,
         max_depth=depth,
         learning_rate=rate,
@@ -64,7 +67,11 @@ def proxy_trees(
         max_bins=2,
         early_stopping=False,  # pyright: ignore[reportArgumentType]
         random_state=0,
-    ).fit(masks.astype(np.float32), values)
+    )
+    # Of thousands of small steps each waits for the slowest thread. Where other work keeps a core
+    # busy, two threads have been seen to take fifty times as long as one.
+    with threadpool_limits(limits=1, user_api="openmp"):
+        return model.fit(masks.astype(np.float32), values)
 
 
 def tree_spectrum(model: Trees, players: int) -> Spectrum:

@@ -33,6 +33,11 @@ class Purse:
     device: torch.device | str = "cpu"
 
     @property
+    def players(self) -> int:
+        """How many there are."""
+        return len(self.game.names)
+
+    @property
     def left(self) -> int:
         """Coalitions that may still be asked for."""
         return self.budget - self.spent

@@ -71,7 +71,7 @@ def _penalty(
     left = never + (along**2 * (1 - kept) ** 2).sum(1)
     free = rows - 1 - kept.sum(1)
     # Where hardly a row is left to judge by, the penalty is not trusted.
-    trusted = free > max(1.0, 0.0 * rows)
+    trusted = free > max(1.0, 0.02 * rows)
     risk = np.where(trusted, left / np.where(trusted, free, 1.0) ** 2, np.inf)
     return float(tried[np.argmin(risk)] if np.isfinite(risk).any() else tried[-1])
 

@@ -1,5 +1,6 @@
 """Fourier coefficients of a game on few sets: a sum of parities."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,34 @@ class Spectrum:
         size[(self.sets == self.players).all(1)] = np.inf
         kept = np.sort(np.argsort(-size, kind="stable")[:count])
         return Spectrum(self.sets[kept], self.values[kept], self.players)
+
+    def widened(self, order: int) -> "Spectrum":
+        r"""All sets of at most k players besides, as large as those of their size are on average.
+
+        $$
+        g(T)^2 = \tfrac12 F(T)^2 + \tfrac12 \tbinom{n}{|T|}^{-1} \sum_{|R| = |T|} F(R)^2,
+            \qquad |T| \le k
+        $$
+
+        It is a first guess for a fit that may find what was overlooked among them. Of a size of
+        which none is known, the average is that of all other sets.
+
+        Args:
+            order: k.
+        """
+        players = ([i for i in row if i < self.players] for row in self.sets.tolist())
+        known = dict(zip(map(tuple, players), self.values.tolist(), strict=True))
+        rest = [value for one, value in known.items() if one]
+        average = float(np.mean(np.square(rest))) if any(rest) else 1.0
+        for size in range(order + 1):
+            every = list(itertools.combinations(range(self.players), size))
+            found = np.array([known.get(one, 0.0) for one in every])
+            guess = np.sqrt((found**2 + ((found**2).mean() or average)) / 2)
+            known |= dict(zip(every, guess.tolist(), strict=True))
+        sets = np.full((len(known), max(map(len, known))), self.players)
+        for row, one in zip(sets, known, strict=True):
+            row[: len(one)] = one
+        return Spectrum(sets, np.array([*known.values()]), self.players)
 
 
 def parities(

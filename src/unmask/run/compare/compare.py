@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from unmask.run.compare.work import DRAWS, Report, Work
 from unmask.run.engine import Engine, Serial
 from unmask.run.explainer import Step
 from unmask.run.folder import Failure
+from unmask.run.lock import locked
 from unmask.run.models.opened import digest_of_module
 from unmask.score import Score
 
@@ -76,7 +78,8 @@ def compare(
 
     All methods face the same inputs, removals and draws, at the resolution of the players. What
     fails on some inputs is tried on each alone, and the rest goes on without them. In a folder the
-    same call goes on where it stopped, and gives the same bits.
+    same call goes on where it stopped, and gives the same bits; no other process can work there
+    meanwhile.
 
     Args:
         score: what is explained.
@@ -120,59 +123,61 @@ def compare(
     )
     hashes = _hashes(score, x, baseline, players, supplies)
     record = None if folder is None else Record(Path(folder))
-    about = record.begun(settings, hashes) if record else None
-    if about is None or record is None:
-        lineup = _lineup(score, x, supplies, methods)
-        taken, cost = _afforded(lineup, bench, tuple(references), budget)
-        about = About(
-            settings=settings,
-            hashes=hashes,
-            methods=tuple(lineup.explain),
-            references=(RANDOM, *references),
-            metrics=tuple(measure.metric for measure in taken),
-            left_out=lineup.left_out,
-            cost=cost,
-            failures=tuple(failures),
-            notes=words.notes,
-            fillings=("the baseline", called),
+    with nullcontext() if record is None else locked(record.path):
+        about = record.begun(settings, hashes) if record else None
+        if about is None or record is None:
+            lineup = _lineup(score, x, supplies, methods)
+            taken, cost = _afforded(lineup, bench, tuple(references), budget)
+            about = About(
+                settings=settings,
+                hashes=hashes,
+                methods=tuple(lineup.explain),
+                references=(RANDOM, *references),
+                metrics=tuple(measure.metric for measure in taken),
+                left_out=lineup.left_out,
+                cost=cost,
+                failures=tuple(failures),
+                notes=words.notes,
+                fillings=("the baseline", called),
+            )
+        else:
+            lineup = _lineup(score, x, supplies, methods, about)
+        few = torch.arange(about.cost.inputs, device=x.device)
+        bench, values = bench.at(few), values[: len(few)]
+        subject = Subject(
+            score=score.name,
+            titles=titles[: len(few)],
+            names=players.names,
+            owner=players.owner,
+            x=bench.x,
+            baseline=baseline,
+            second=bench.second,
+            values=values,
+            said=said[: len(few)],
+            kind=words.kind,
+            pieces=pieces[: len(few)],
         )
-    else:
-        lineup = _lineup(score, x, supplies, methods, about)
-    few = torch.arange(about.cost.inputs, device=x.device)
-    bench, values = bench.at(few), values[: len(few)]
-    subject = Subject(
-        score=score.name,
-        titles=titles[: len(few)],
-        names=players.names,
-        owner=players.owner,
-        x=bench.x,
-        baseline=baseline,
-        second=bench.second,
-        values=values,
-        said=said[: len(few)],
-        kind=words.kind,
-        pieces=pieces[: len(few)],
-    )
-    if announce is not None:
-        announce(about.cost)
-    if record is not None:
-        _settle(record, about, subject)
-    work = Work(
-        bench,
-        subject.titles,
-        {**lineup.explain, **references},
-        [measures()[metric.name] for metric in about.metrics],
-        about.cost.explanation,
-        record,
-        listen,
-    )
-    reports: list[Report] = []
-    for report in (engine or Serial()).map(work, [*about.methods, *about.references]):
-        reports.append(report)
-    found = conclude(about, subject, reports, None if record is None else record.path)
-    if record is not None:
-        record.assemble(about.metrics, found.ratings)
-    return found
+        if announce is not None:
+            announce(about.cost)
+        if record is not None:
+            _settle(record, about, subject)
+        work = Work(
+            bench,
+            subject.titles,
+            {**lineup.explain, **references},
+            [measures()[metric.name] for metric in about.metrics],
+            about.cost.explanation,
+            record,
+            listen,
+        )
+        reports: list[Report] = []
+        for report in (engine or Serial()).map(work, [*about.methods, *about.references]):
+            reports.append(report)
+            work.told(report.name, len(reports))
+        found = conclude(about, subject, reports, None if record is None else record.path)
+        if record is not None:
+            record.assemble(about.metrics, found.ratings)
+        return found
 
 
 def read_comparison(folder: str | Path) -> Comparison:

@@ -22,6 +22,7 @@ from typing import Any
 from unmask.results import Attribution, Rating, Result
 from unmask.run.compare.comparison import Cost, Metric, Subject
 from unmask.run.folder import DRAFT, Failure, sweep, versions
+from unmask.run.lock import LOCK
 from unmask.store import load, save, written
 
 FORMAT, VERSION = "unmask comparison", 1
@@ -271,7 +272,8 @@ class Record:
         if not self.path.is_dir():
             return
         names = sorted(part.name for part in self.path.iterdir())
-        foreign = [name for name in names if name != TENSORS and not DRAFT.fullmatch(name)]
+        ours = (TENSORS, LOCK)
+        foreign = [name for name in names if name not in ours and not DRAFT.fullmatch(name)]
         if foreign:
             raise ValueError(
                 f"The folder '{self.path}' is no comparison, but holds other files such as "

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -64,6 +65,22 @@ class Work:
     record: Record | None = None
     listen: Callable[[Step], None] | None = None
     done: int = field(default=0, init=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: there the same folder is written, and nobody listens."""
+        record = self.record and replace(self.record, path=self.record.path.resolve())
+        return {**self.__dict__, "record": record, "listen": None}
+
+    def told(self, name: str, methods: int) -> None:
+        """Tell how far the comparison has come, where copies in other processes do the work.
+
+        Args:
+            name: of the last method.
+            methods: that are done.
+        """
+        steps = methods * (1 + len(self.measures)) - self.done
+        if steps > 0:
+            self._tell(name, "all metrics", steps)
 
     def __call__(self, name: str) -> Report:
         """Explain and rate one method, as far as that is not done already."""

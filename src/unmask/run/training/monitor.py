@@ -13,6 +13,7 @@ from unmask.interactions import Snapshot
 from unmask.methods.dynamics import two_phase
 from unmask.players import Players
 from unmask.results import Measurement
+from unmask.run.lock import Hold
 from unmask.run.training.losses import comparable
 from unmask.run.training.progress import Progress, Seen, line
 from unmask.run.training.record import About, Record
@@ -49,6 +50,8 @@ class InteractionMonitor:
     are in it are not computed again. All that is found depends on the weights alone. Where the
     weights at a step that is in the record are others than they were, the record is of another
     training: at step 0 that is refused, later on it is said.
+
+    From the first look until `finish` no other process can work in the folder.
 
     A network that is compiled or trained by several processes is looked at as it is inside of that;
     call `step` on the first process alone. Weights that are spread over processes cannot be read.
@@ -119,6 +122,7 @@ class InteractionMonitor:
         self._owed: list[Callable[[], object]] = []
         self._progress = Progress(tau)
         self._record: Record | None = None
+        self._hold: Hold | None = None
         self.cost = len(self.schedule) * self.samples.passes
         """Forward passes that the whole schedule costs, besides those of `losses`."""
         self._refuse(budget)
@@ -142,6 +146,7 @@ class InteractionMonitor:
         last = max(self._tried, default=-1)
         if step <= last or not any(last < planned <= step for planned in self.schedule):
             return None
+        self._keep_others_out()
         start = time.perf_counter()
         try:
             with undisturbed(self.model):
@@ -176,6 +181,9 @@ class InteractionMonitor:
         self._say(f"Watching took {self._spent()}.")
         if found is not None:
             self._say(_told(found))
+        if self._hold is not None:
+            self._hold.let_go()
+            self._hold = None
         return found
 
     @property
@@ -261,6 +269,14 @@ class InteractionMonitor:
             f"step {step:>6}  {where}: this training does not repeat that one exactly, and what "
             "follows is mixed with it. To keep them apart, choose another folder."
         )
+
+    def _keep_others_out(self) -> None:
+        # Not before the first look: every process of a training may make a monitor.
+        if self._record is not None and self._hold is None:
+            try:
+                self._hold = Hold(self._record.path)
+            except OSError as error:  # a disk that is full must not end a training
+                self._say(f"The folder of the record is open to other processes: {error}")
 
     def _kept(self, write: Callable[[], object]) -> None:
         """A disk that is full must not end a training."""
