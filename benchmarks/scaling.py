@@ -30,7 +30,7 @@ from torch import nn
 
 from unmask.run import Choice, Plan, Source, execute
 from unmask.run.assemble import finish_tables
-from unmask.run.execute import GROUP
+from unmask.run.execute import GROUP, groups_of
 from unmask.run.inputs.material import Material
 from unmask.run.models.opened import Opened
 from unmask.store.places import Place
@@ -51,10 +51,10 @@ PICTURE = Path(__file__).resolve().parent.parent / "docs" / "pictures" / "scalin
 class Costs:
     """What a run is made of. Seconds and bytes; the last five are assumptions."""
 
-    tasks: Sequence[float]  # of groups that were measured; the others are drawn from them
+    tasks: Sequence[float]  # of an input, in groups that were measured; others are drawn from them
     start: float
     shipped: int  # to each machine: the model and the inputs
-    written: int  # by each group
+    written: float  # of each input
     report: float  # of the driver, per group
     gathering: float  # of the driver, per group
     network: float = 1.25e9  # bytes a second that leave the driver: 10 Gbit/s
@@ -69,6 +69,7 @@ class Listening:
     """An engine that looks at the clock."""
 
     seconds: list[float] = field(default_factory=list)
+    """Of an input, on the average of each group."""
     bytes: int = 0
     ended: float = 0.0
 
@@ -78,24 +79,24 @@ class Listening:
             begun = time.perf_counter()
             answer = work(item)
             self.ended = time.perf_counter()
-            self.seconds.append(self.ended - begun)
+            self.seconds.append((self.ended - begun) / len(item))
             yield answer
 
 
-def simulated(costs: Costs, groups: int, workers: int, seed: int = 0) -> float:
+def simulated(costs: Costs, groups: Sequence[int], workers: int, seed: int = 0) -> float:
     """Seconds until everything is gathered.
 
     A worker starts, waits for what its machine is sent (one machine after the other), and works.
     It writes what it found through the disk that all share, and reports; the driver takes one
-    report after the other and hands out the next group.
+    report after the other and hands out the next group. Groups are told by their sizes.
     """
     random = Random(seed)
-    left = iter(
-        [
-            random.choice(costs.tasks) * (costs.slower if random.random() < costs.straggling else 1)
-            for _ in range(groups)
-        ]
-    )
+    factors = [
+        random.choice(costs.tasks) * (costs.slower if random.random() < costs.straggling else 1)
+        for _ in groups
+    ]
+    left = iter([size * factor for size, factor in zip(groups, factors, strict=True)])
+    mean = sum(groups) / len(groups)
     sent = costs.shipped / costs.network
     events = [(costs.start + sent * (i // costs.machine + 1), FREE) for i in range(workers)]
     heapq.heapify(events)
@@ -107,22 +108,19 @@ def simulated(costs: Costs, groups: int, workers: int, seed: int = 0) -> float:
             if duration is not None:
                 heapq.heappush(events, (now + duration, WRITES))
         elif what == WRITES:
-            disk = max(disk, now) + costs.written / costs.disk
+            disk = max(disk, now) + mean * costs.written / costs.disk
             heapq.heappush(events, (disk, REPORTS))
         else:
             driver = max(driver, now) + costs.report
             heapq.heappush(events, (driver, FREE))
-    return driver + groups * costs.gathering
+    return driver + len(groups) * costs.gathering
 
 
-def bottleneck(costs: Costs, groups: int, workers: int) -> tuple[float, str]:
+def bottleneck(costs: Costs, groups: Sequence[int], workers: int) -> tuple[float, str]:
     """Seconds, and the two costs whose removal saves most; computing is what nobody can save."""
     whole = simulated(costs, groups, workers)
-    work = sum(
-        Random(0).choices(
-            [one * (1 + costs.straggling * (costs.slower - 1)) for one in costs.tasks], k=groups
-        )
-    )
+    slower = 1 + costs.straggling * (costs.slower - 1)
+    work = sum(groups) * statistics.mean(costs.tasks) * slower
     without = {
         "start of workers": replace(costs, start=0.0),
         "shipping the model": replace(costs, shipped=0),
@@ -160,12 +158,11 @@ def measured(model: nn.Module, inputs: torch.Tensor, players: Choice) -> Costs:
         folder = Path(place) / "run"
         execute(plan, folder, engine=engine, opened=opened, material=material)
         written = sum(f.stat().st_size for f in (folder / "inputs").rglob("*") if f.is_file())
-    groups = len(engine.seconds)
     return Costs(
         tasks=engine.seconds,
         start=started(),
         shipped=engine.bytes,
-        written=written // groups,
+        written=written / len(inputs),
         report=reported(),
         gathering=gathered(),
     )
@@ -213,15 +210,15 @@ def reported() -> float:
 
 
 def told(name: str, costs: Costs) -> list[tuple[int, float, float, str]]:
-    groups = -(-INPUTS // GROUP)
+    groups = [len(group) for group in groups_of(range(INPUTS))]
     mean, spread = statistics.mean(costs.tasks), statistics.pstdev(costs.tasks)
     print(f"\n### {name}\n")
     print(
-        f"{INPUTS:,} inputs in {groups:,} groups of {GROUP}; a group takes {mean:.3g} s (standard "
-        f"deviation {spread:.2g} s, of {len(costs.tasks)} measured), its results "
-        f"{costs.written / 1e3:.3g} kB, a report {1e3 * costs.report:.2g} ms, gathering "
-        f"{1e3 * costs.gathering:.2g} ms; a worker starts in {costs.start:.2g} s and is shipped "
-        f"{costs.shipped / 1e6:.3g} MB.\n"
+        f"{INPUTS:,} inputs in {len(groups):,} groups of at most {GROUP}; an input takes "
+        f"{mean:.3g} s (standard deviation {spread:.2g} s over {len(costs.tasks)} groups that were "
+        f"measured), its results {costs.written / 1e3:.3g} kB, a report {1e3 * costs.report:.2g} "
+        f"ms, gathering {1e3 * costs.gathering:.2g} ms; a worker starts in {costs.start:.2g} s and "
+        f"is shipped {costs.shipped / 1e6:.3g} MB.\n"
     )
     print("| workers | time | times faster | of the ideal | bottleneck |\n|---|---|---|---|---|")
     rows = []

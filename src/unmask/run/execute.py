@@ -145,10 +145,11 @@ def groups_of(numbers: Sequence[int]) -> list[Sequence[int]]:
     [4, 4, 4, 3, 3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
     """
     groups: list[Sequence[int]] = []
-    while numbers:
-        size = min(GROUP, max(FEWEST, math.ceil(len(numbers) / _SHARE)))
-        groups.append(numbers[:size])
-        numbers = numbers[size:]
+    done = 0
+    while done < len(numbers):
+        size = min(GROUP, max(FEWEST, math.ceil((len(numbers) - done) / _SHARE)))
+        groups.append(numbers[done : done + size])
+        done += size
     return groups
 
 
