@@ -293,56 +293,37 @@ execute(read_plan(sys.argv[1]), sys.argv[2])
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_in_an_object_store(tmp_path, monkeypatch, counted):
+def test_a_killed_run_goes_on_in_an_object_store(tmp_path, monkeypatch, counted, s3):
     """SIGKILL, a server that speaks as S3 does, and another machine."""
-    boto3 = pytest.importorskip("boto3")
-    s3fs = pytest.importorskip("s3fs")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "XDG_CACHE_HOME": str(tmp_path / "cache"), "UNMASK_TEST_PAUSE": "0.02",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
-    client.create_bucket(Bucket="shelf")
-
-    def keys():
-        listed = client.list_objects_v2(Bucket="shelf").get("Contents", [])
-        return {one["Key"].removeprefix("runs/a/") for one in listed}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("UNMASK_TEST_PAUSE", "0.02")
+    s3.create_bucket(Bucket="shelf")
 
     def kept():
-        listed = client.list_objects_v2(Bucket="shelf").get("Contents", [])
+        listed = s3.list_objects_v2(Bucket="shelf").get("Contents", [])
         return {
-            one["Key"].removeprefix("runs/a/"): client.get_object(Bucket="shelf", Key=one["Key"])[
+            one["Key"].removeprefix("runs/a/"): s3.get_object(Bucket="shelf", Key=one["Key"])[
                 "Body"
             ].read()
             for one in listed
         }
 
-    try:
-        plan = counted_plan(tmp_path, rows(INPUTS), methods=METHODS)
-        (tmp_path / "plan.toml").write_text(plan_text(plan), "utf-8")
-        words = [sys.executable, "-c", KILLED, str(tmp_path / "plan.toml"), "s3://shelf/runs/a"]
-        paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
-        process = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": paths})
-        deadline = time.monotonic() + 60
-        while "inputs/00000/and_or/result.json" not in keys() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        before = kept()
-        assert parsed(before["plan.toml"].decode()) == plan
-        assert "inputs/00000/and_or/result.json" in before
-        shutil.rmtree(tmp_path / "cache")
-        assert execute(plan, "s3://shelf/runs/a").computed < RESULTS
-        execute(plan, tmp_path / "whole")
-        assert kept() == files_of(tmp_path / "whole")
-        assert len(read_run("s3://shelf/runs/a").explained) == INPUTS
-        assert not (tmp_path / "s3:").exists()
-    finally:
-        s3fs.S3FileSystem.clear_instance_cache()
-        server.stop()
+    plan = counted_plan(tmp_path, rows(INPUTS), methods=METHODS)
+    (tmp_path / "plan.toml").write_text(plan_text(plan), "utf-8")
+    words = [sys.executable, "-c", KILLED, str(tmp_path / "plan.toml"), "s3://shelf/runs/a"]
+    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    process = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": paths})
+    deadline = time.monotonic() + 60
+    while "inputs/00000/and_or/result.json" not in kept() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = kept()
+    assert parsed(before["plan.toml"].decode()) == plan
+    assert "inputs/00000/and_or/result.json" in before
+    shutil.rmtree(tmp_path / "cache")
+    assert execute(plan, "s3://shelf/runs/a").computed < RESULTS
+    execute(plan, tmp_path / "whole")
+    assert kept() == files_of(tmp_path / "whole")
+    assert len(read_run("s3://shelf/runs/a").explained) == INPUTS
+    assert not (tmp_path / "s3:").exists()

@@ -1,6 +1,5 @@
 """The tables of a run: written as it goes on, here or in a store elsewhere."""
 
-import os
 import shutil
 from dataclasses import replace
 
@@ -191,46 +190,29 @@ def test_the_plan_says_where_the_tables_are(tmp_path):
     assert "store" not in plan_text(replace(plan, store=None))
 
 
-def test_an_object_store_keeps_the_tables(tmp_path, monkeypatch):
+def test_an_object_store_keeps_the_tables(tmp_path, s3):
     """Against a server that speaks as S3 does, on this machine."""
-    boto3 = pytest.importorskip("boto3")
-    s3fs = pytest.importorskip("s3fs")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    try:
-        plan = plan_for(tmp_path, rows(GROUP + 2), methods=METHODS, store="s3://shelf/runs/a")
-        with pytest.raises(ValueError, match=r"No work is done.*Make the bucket"):
-            execute(plan, tmp_path / "out")
-        assert not (tmp_path / "out").exists()
-        client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
-        client.create_bucket(Bucket="shelf")
+    plan = plan_for(tmp_path, rows(GROUP + 2), methods=METHODS, store="s3://shelf/runs/a")
+    with pytest.raises(ValueError, match=r"No work is done.*Make the bucket"):
         execute(plan, tmp_path / "out")
-        execute(replace(plan, store=None), tmp_path / "here")
-        here = tables_in(tmp_path / "here")
-        listed = client.list_objects_v2(Bucket="shelf")["Contents"]
-        kept = {
-            one["Key"]: client.get_object(Bucket="shelf", Key=one["Key"])["Body"].read()
-            for one in listed
-        }
-        assert parsed(kept.pop("runs/a/plan.toml").decode()) == plan
-        assert kept.pop("runs/a/run.json") == (tmp_path / "out" / "run.json").read_bytes()
-        assert kept == {f"runs/a/{name}": data for name, data in here.items()}
-        assert frame("s3://shelf/runs/a").equals(frame(tmp_path / "here"))
-        answer = query(
-            ["s3://shelf/runs", tmp_path / "here"],
-            "SELECT run, sum(value) s FROM attributions GROUP BY 1 ORDER BY 1 DESC",
-        )
-        assert answer["run"].tolist() == ["s3://shelf/runs/a", str(tmp_path / "here")]
-        # Parts are added up in the order in which DuckDB's threads have read them.
-        assert answer["s"][0] == pytest.approx(answer["s"][1], rel=1e-12)
-        assert execute(plan, tmp_path / "out").computed == 0
-    finally:
-        s3fs.S3FileSystem.clear_instance_cache()
-        server.stop()
+    assert not (tmp_path / "out").exists()
+    s3.create_bucket(Bucket="shelf")
+    execute(plan, tmp_path / "out")
+    execute(replace(plan, store=None), tmp_path / "here")
+    here = tables_in(tmp_path / "here")
+    listed = s3.list_objects_v2(Bucket="shelf")["Contents"]
+    kept = {
+        one["Key"]: s3.get_object(Bucket="shelf", Key=one["Key"])["Body"].read() for one in listed
+    }
+    assert parsed(kept.pop("runs/a/plan.toml").decode()) == plan
+    assert kept.pop("runs/a/run.json") == (tmp_path / "out" / "run.json").read_bytes()
+    assert kept == {f"runs/a/{name}": data for name, data in here.items()}
+    assert frame("s3://shelf/runs/a").equals(frame(tmp_path / "here"))
+    answer = query(
+        ["s3://shelf/runs", tmp_path / "here"],
+        "SELECT run, sum(value) s FROM attributions GROUP BY 1 ORDER BY 1 DESC",
+    )
+    assert answer["run"].tolist() == ["s3://shelf/runs/a", str(tmp_path / "here")]
+    # Parts are added up in the order in which DuckDB's threads have read them.
+    assert answer["s"][0] == pytest.approx(answer["s"][1], rel=1e-12)
+    assert execute(plan, tmp_path / "out").computed == 0
