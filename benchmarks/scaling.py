@@ -199,7 +199,9 @@ def reported() -> float:
         import ray
     except ImportError:
         return 1e-3
-    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        "local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+    )
     answer = ray.remote(lambda i: i)
     ray.get([answer.remote(i) for i in range(50)])
     begun = time.perf_counter()

@@ -158,3 +158,21 @@ def test_what_holds_near_the_input_is_taken_before_what_holds_nowhere():
     terms = large_n(game, budget=3000)
     assert len(terms.effects) > 0
     assert terms.residual_near_full < 1  # of no terms at all it is above 20
+
+
+def test_of_a_quarter_that_is_linear_and_a_rest_that_is_dense_the_quarter_is_found():
+    """A coalition's own number, drawn by a hash, bears three quarters of the variance."""
+    n = 100
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(n, generator=generator, dtype=torch.float64)
+    weight *= 2 / weight.norm()  # a variance of 1 over uniform coalitions
+    mix = torch.randint(1, 2**31, (n,), generator=generator)
+
+    def value(masks):
+        drawn = (masks.long() * mix).sum(1) * 6364136223846793005 + 1442695040888963407
+        between = ((drawn >> 33) & 0xFFFFFF).double() / 2**24 - 0.5
+        return masks.double() @ weight + 6 * between  # 6^2 / 12 = 3
+
+    game = Game(value, names(n))
+    terms = large_n(game, budget=4000)
+    assert 0.15 < 1 - unexplained(terms, game, rows=5000) < 0.28

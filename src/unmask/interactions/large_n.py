@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from unmask.card import method
@@ -46,7 +47,9 @@ _WELL = 0.01
 _SOLVED = 2500
 """Small sets up to which that takes seconds."""
 _HOPELESS = 0.7
-"""Share of the variance that a proxy leaves when trees are no help at all."""
+"""Share of the variance that a first proxy leaves when trees are of little help."""
+_ALONE = 0.05
+"""Share of the variance that single players carry from which more coalitions help trees."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,14 @@ def large_n(
        must be no noise, since sums over so many sets would magnify it.
     4. Else boosted trees tell which players act together: the largest of their exact Fourier
        coefficients are refitted by ridge regression [butler2025proxyspex].
-    5. Where the trees explain less than 30 %, coalitions chosen by an error-correcting code tell
-       the Fourier coefficients of at most `degree` players [kang2025spex].
+    5. Where a quarter of the coalitions lets trees explain less than 30 %, and players by
+       themselves carry less than 5 %, as in a game of parities, coalitions chosen by an
+       error-correcting code tell the Fourier coefficients of at most `degree` players
+       [kang2025spex].
 
-    If the last two leave more than 1 %, all sets of up to k players are fitted as well, for the
-    largest k for which they are at most 2,500 and half as many as coalitions.
+    If the last two leave more than 1 %, all sets of up to k players are fitted as well, with those
+    found and by themselves, for the largest k for which they are at most 2,500 and half as many as
+    coalitions.
 
     The residual is measured on coalitions that served for nothing else, a tenth of the budget; a
     third of them lack at most a fifth of the players, and have a residual of their own, since an
@@ -217,7 +223,8 @@ def _regressed(
     first = _Found(_dividends(proxy(masks, values, degree=degree, coefficients=coefficients)))
     found = [first]
     design = design_for(n, purse.left, degree)
-    if design and judge.residuals(first)[0] > _HOPELESS:
+    hopeless = judge.residuals(first)[0] > _HOPELESS and _of_players(masks, values) < _ALONE
+    if design and hopeless:
         spectrum, rows, answers = sparse_fourier(
             purse.ask, n, design=design, tolerance=lambda: purse.tolerance, random=random
         )
@@ -231,8 +238,24 @@ def _regressed(
     most = min(_SOLVED, len(masks) // 2)
     order = max((k for k in range(1, degree + 1) if small_sets(n, k) <= most), default=0)
     if order and judge.residuals(found[-1])[0] > _WELL:
-        found.append(_Found(_dividends(refit(fitted.widened(order), masks, values))))
+        nothing = Spectrum(np.full((1, 1), n), np.zeros(1), n)
+        for guess in (fitted, nothing):  # sets that were chosen by chance may be in the way
+            found.append(_Found(_dividends(refit(guess.widened(order), masks, values))))
     return found
+
+
+def _of_players(
+    masks: Bool[np.ndarray, "rows players"], values: Float64[np.ndarray, " rows"]
+) -> float:
+    """The share of the variance over uniform coalitions that players carry each by itself."""
+    uniform = masks.mean(1) < (1 - _HALF / 3)
+    masks, values = masks[uniform], values[uniform] - values[uniform].mean()
+    variance = float(np.mean(values**2))
+    if variance == 0:
+        return 0.0
+    alone = (1.0 - 2.0 * masks).T @ values / len(values)
+    # Chance alone gives each of n coefficients a share of 1 / rows.
+    return float(alone @ alone) / variance - masks.shape[1] / len(values)
 
 
 def _drawn(count: int, n: int, random: np.random.Generator) -> np.ndarray:
