@@ -16,7 +16,7 @@ from unmask.players import Players
 from unmask.score import Score
 from unmask.sharing import CHECKED, Shared, way_to_share
 from unmask.sharing.gray_code import gray_code
-from unmask.sharing.kept_rows import KeptRows
+from unmask.sharing.kept_rows import KeptRows, alike, size_of
 
 READ_AT_ONCE = 2**16
 """Numbers that the model puts out before a score is read from them all."""
@@ -25,9 +25,6 @@ PART = 2**14
 several machines, calls the model on the same batches and finds the same bits."""
 _CODES = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Whole numbers of as many bytes as an input's, in which a mask is all zeros or all ones."""
-ROUNDING = 128
-"""How many times the precision of its type a number may differ when it is computed in another
-batch; of the largest number that the model puts out."""
 
 
 def masked(
@@ -236,10 +233,11 @@ class Everything:
         masks = masks.to(self.x.device)
         true = _some_values(batches, self.x, self.players, background[None], masks)
         outputs = plain.rows()
-        if not _alike(kept.rows(), outputs, outputs):
+        size = size_of(kept.rows(), outputs)
+        if not alike(kept.rows(), outputs, size):
             return None
         # Whether a part of the output is enough is seen by what is read from all of it.
-        if narrowed is not None and not _alike(values[places.to(values.device)], true, outputs):
+        if narrowed is not None and not alike(values[places.to(values.device)], true, size):
             return None
         if shared.order is None:
             return values
@@ -333,18 +331,6 @@ class Batches:
         if self.writes is None and part.any():  # of zeros much can be made without a change
             self.writes = lent._version != version or not torch.equal(lent, part)
         return output
-
-
-def _alike(
-    found: Shaped[Tensor, "rows ..."],
-    true: Shaped[Tensor, "rows ..."],
-    outputs: Shaped[Tensor, "rows ..."],
-) -> bool:
-    """Whether two ways find the same but for the rounding of outputs."""
-    if found.shape != true.shape or found.dtype != true.dtype or not true.is_floating_point():
-        return False
-    apart = (found - true).abs().max()
-    return bool(apart <= ROUNDING * torch.finfo(true.dtype).eps * outputs.abs().max())  # NaN is not
 
 
 def _some_values(

@@ -79,6 +79,9 @@ def test_a_run_without_terms_or_without_inputs_says_so(plan, tmp_path):
     execute(replace(plan, methods={"shapley_exact": {}}), tmp_path / "out")
     with pytest.raises(ValueError, match=r"holds no terms to show.*Add \[methods\.and_or\]"):
         cases(tmp_path / "out")
+    execute(replace(plan, methods={"large_n": {"budget": 1}}), tmp_path / "vain")
+    with pytest.raises(ValueError, match=r"no terms to show: large_n failed .*Mend that, and rep"):
+        cases(tmp_path / "vain")
     write_csv(tmp_path / "t.csv", rows(2) * torch.nan, NAMES, {"y": ["0", "1"]})
     execute(replace(plan, baseline=Choice("constant")), tmp_path / "nan")
     with pytest.raises(ValueError, match=r"has explained no input yet.*must be finite"):
@@ -87,6 +90,15 @@ def test_a_run_without_terms_or_without_inputs_says_so(plan, tmp_path):
     run.claim(plan)
     with pytest.raises(ValueError, match=r"has not begun: there is no run\.json"):
         cases(tmp_path / "begun")
+
+
+def test_a_large_game_is_not_sent_to_a_method_that_needs_its_table(plan, tmp_path):
+    names = tuple(f"c{i}" for i in range(21))
+    write_csv(tmp_path / "t.csv", rows(2, 21), names, {"y": ["0", "1"]})
+    write_exported(tmp_path / "m.pt2", perceptron(21), rows(4, 21), dynamic=True)
+    execute(replace(plan, methods={"gradient": {}}), tmp_path / "out")
+    with pytest.raises(ValueError, match=r"holds no terms to show.*Add \[methods\.large_n\]"):
+        cases(tmp_path / "out")
 
 
 def test_pictures_and_texts_have_views_of_their_own(tmp_path):

@@ -259,6 +259,9 @@ def test_beyond_twelve_players_the_network_is_not_in_the_page(visit):
     player(page, 17).click()
     assert shown(page).locator(".number.network").text_content() == "not in the page"
     assert shown(page).locator(".number.difference").text_content() == "unknown"
+    said = shown(page).locator('[data-panel="what-if"] .howto').text_content()
+    assert "the network's own answer is told with everything shown" in said
+    assert "compare" not in said
     mask = torch.ones(1, 18).bool()
     mask[0, 17] = False
     assert number(page, "logic") == pytest.approx(float(case.terms(mask)[0]), rel=1e-9)

@@ -228,6 +228,15 @@ def test_large_games_are_searched_for_their_strong_terms(tmp_path):
     assert files_of(tmp_path / "out") == before
 
 
+def test_of_terms_sought_in_vain_the_cause_is_told(tmp_path):
+    """Not that a table is too large, which nobody asked for."""
+    methods = {"large_n": {"budget": 1}, "universal_matching": {"samples": 64}}
+    outcome = execute(wide_plan(tmp_path, methods=methods), tmp_path / "out")
+    assert [(one.number, one.method) for one in outcome.failures] == [*product((0, 1), methods)]
+    for sought, looked in zip(outcome.failures[::2], outcome.failures[1::2], strict=True):
+        assert looked.reason == f"There are no terms, as large_n failed: {sought.reason}"
+
+
 def test_steps_are_told_in_order_and_end_at_the_total(tmp_path):
     steps = []
     execute(plan_for(tmp_path, rows(3)), tmp_path / "out", listen=steps.append)

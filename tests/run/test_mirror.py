@@ -224,7 +224,7 @@ def test_two_processes_of_one_machine_are_kept_apart(tmp_path, shelf, here):
             seen.append(work)
             with pytest.raises(ValueError, match="Another process is at work"), locked(work):
                 pass
-            with pytest.raises(ValueError, match="Another process is at work"):
+            with pytest.raises(ValueError, match=f"Another process is at work in '{RUN}'"):
                 execute(plan, RUN)
 
     execute(plan, RUN, listen=listen)

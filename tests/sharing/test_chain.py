@@ -1,6 +1,11 @@
+import linecache
+import threading
+import time
+
 import pytest
 import torch
 from torch import nn
+from torch.fx import graph_module
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -175,3 +180,75 @@ def test_tracing_leaves_nothing_behind():
     x = torch.rand(2, 1, 5, 5)
     with torch.no_grad():
         assert torch.equal(found.piece(None, len(found.nodes) - 1)(x), model(x))
+
+
+class Cached(nn.Module):
+    """Keeps things in lists and dictionaries."""
+
+    def __init__(self):
+        super().__init__()
+        self.scales, self.seen, self.body = {"by width": {}}, [], plain()
+
+    def forward(self, x):
+        if x.shape[-1] not in self.scales["by width"]:
+            self.scales["by width"][x.shape[-1]] = torch.ones(1)
+        self.seen.append(x)
+        return self.body(x)
+
+
+def test_tracing_leaves_nothing_in_what_a_model_keeps():
+    model = Cached().eval()
+    assert chain(model) is not None
+    assert model.scales == {"by width": {}}
+    assert model.seen == []
+
+
+def test_what_is_run_leaves_no_text_behind():
+    found = chain(plain())
+    assert found is not None
+    before = len(graph_module._loader.eval_cache), len(linecache.cache)
+    piece = found.piece(None, found.cuts[-1])
+    assert piece(torch.rand(1, 1, 8, 8)).isfinite().all()
+    assert (len(graph_module._loader.eval_cache), len(linecache.cache)) == before
+
+
+class Waiting(nn.Module):
+    """While it is traced, another thread does something."""
+
+    def __init__(self, meanwhile, most=0.5):
+        super().__init__()
+        self.body, self.meanwhile, self.most = plain(), [meanwhile], most
+
+    def forward(self, x):
+        other = threading.Thread(target=self.meanwhile[0])
+        other.start()
+        other.join(self.most)
+        return self.body(x)
+
+
+def test_models_of_other_threads_answer_while_one_is_traced():
+    other, x, said = plain(), torch.rand(2, 1, 8, 8), []
+    true = other(x)
+    model = Waiting(lambda: said.append(other(x)))
+    assert chain(model.eval()) is not None
+    assert torch.equal(said[0], true)
+    model.meanwhile[0] = lambda: said.append(model.body(x))
+    found = chain(model)
+    assert found is not None
+    assert torch.equal(said[1], model.body(x))
+    alone = chain(model.body)
+    assert alone is not None
+    assert len(found.nodes) == len(alone.nodes)
+
+
+def test_two_threads_trace_one_after_the_other():
+    before, found = (nn.Module.__call__, nn.Module.__getattr__), []
+    other = Waiting(lambda: time.sleep(1), most=5)  # the first to begin would be the first to end
+    model = Waiting(lambda: found.append(chain(other.eval())))
+    assert chain(model.eval()) is not None
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(5)
+    assert len(found) == 1
+    assert found[0] is not None
+    assert (nn.Module.__call__, nn.Module.__getattr__) == before

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from shareable import definition, eager
 from unmask import Players, Score, features, masked, patches
@@ -112,6 +113,18 @@ def compared_in_place(y):
     return y + 0
 
 
+def asked_for(y):
+    """A query looks up one of two numbers."""
+    query = torch.cat([100 * y, 0 * y], 3)
+    two = torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=torch.float64) + torch.zeros_like(y)
+    return functional.scaled_dot_product_attention(query, two, two)
+
+
+def warped(y):
+    """A place inside the map or beyond it."""
+    return torch.cat([2 + 2 * y.clamp(-1, 0), 0 * y.clamp(-1, 0)], 1).permute(0, 2, 3, 1)
+
+
 @pytest.mark.parametrize(
     "tell",
     [
@@ -125,6 +138,9 @@ def compared_in_place(y):
         written,
         seen_from_elsewhere,
         compared_in_place,
+        lambda y: functional.grid_sample(0 * y + 1, warped(y), mode="nearest", align_corners=False),
+        lambda y: torch.linalg.vector_norm(y.relu(), 0, dim=1, keepdim=True),
+        lambda y: torch.fake_quantize_per_tensor_affine(y.relu().float(), 0.1, 0, 0, 255).double(),
     ],
 )
 def test_what_makes_a_number_of_nan_is_not_trusted(monkeypatch, tell):
@@ -136,6 +152,16 @@ def test_what_makes_a_number_of_nan_is_not_trusted(monkeypatch, tell):
     score = Score(model, lambda output, rows: output[:, 0])
     true = definition(score, x, players, 0 * x)
     assert torch.equal(masked(score, x, players, 0 * x).table(), true)
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [asked_for, lambda y: torch.cdist(y.relu(), torch.zeros_like(y), p=float("inf"))],
+)
+def test_what_is_not_trusted_is_no_place_to_cut(tell):
+    x, players = torch.ones(1, 9, 9, dtype=torch.float64), patches((1, 9, 9), (3, 3))
+    cuts, _ = found(Rare(tell).double(), x, players)
+    assert [bool(cut.depends.all()) for cut in cuts.values()] == [True]  # the convolution
 
 
 def test_numbers_that_keep_nan_are_trusted():

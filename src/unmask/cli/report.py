@@ -23,14 +23,13 @@ def report(
     with told():
         from unmask.cli import say
         from unmask.cli.pages import PAGE, page_of
+        from unmask.report.from_run import without_terms
+        from unmask.run import read_run
         from unmask.store.places import Place
 
         page = page_of(run, out or Place(run) / PAGE)
         if page is None:
-            raise ValueError(
-                f"The run in '{run}' holds no terms to show. "
-                "Add [methods.and_or] to its plan and run that in a new folder."
-            )
+            raise without_terms(read_run(run), run)
         say.console().print(f"Page: {page}")
         if open_:
             typer.launch(str(page))

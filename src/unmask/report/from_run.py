@@ -8,7 +8,7 @@ from unmask.interactions import sparsity, universal_matching
 from unmask.lattice import by_order
 from unmask.report.case import Case
 from unmask.results import Attribution, Interactions, Measurement
-from unmask.run import Explained, read_run
+from unmask.run import Explained, Stored, read_run
 
 TERMS = ("and_or", "large_n", "and_interaction", "or_interaction", "interaction_indices")
 """Methods whose terms the page can show, the best first."""
@@ -29,11 +29,26 @@ def cases(folder: str | os.PathLike[str]) -> tuple[Case, ...]:
         )
     shown = [case for explained in found.explained if (case := _case(explained)) is not None]
     if not shown:
-        raise ValueError(
-            f"The run in '{folder}' holds no terms to show: its methods are "
-            f"{', '.join(found.plan.methods)}. Add [methods.and_or] to a plan and run it."
-        )
+        raise without_terms(found, folder)
     return tuple(shown)
+
+
+def without_terms(found: Stored, folder: str | os.PathLike[str]) -> ValueError:
+    """What to say of a run that explained something, but has no terms for a page.
+
+    Args:
+        found: the run.
+        folder: in which it is.
+    """
+    failed = next((one for one in found.failures if one.method in TERMS), None)
+    if failed is not None:
+        why = f"{failed.method} failed ({failed.reason.rstrip('.')})"
+        advice = "Mend that, and repeat it with `unmask run`."
+    else:
+        large = all(one.entry.table is None for one in found.explained)
+        why = f"its methods are {', '.join(found.plan.methods)}"
+        advice = f"Add [methods.{'large_n' if large else 'and_or'}] to a plan and run it anew."
+    return ValueError(f"The run in '{folder}' holds no terms to show: {why}. {advice}")
 
 
 def has_terms(explained: Explained) -> bool:

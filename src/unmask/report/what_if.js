@@ -1,5 +1,15 @@
 // The what-if panel: network and logic side by side on what is shown.
 
+const COMPARED = [
+  "Hide players and compare: the network's own answer to the masked input, and the sum of the terms that still fire.",
+  "If the two stay together whatever you hide, the terms are the logic of this prediction.",
+];
+// Where there are too many masks for the network's answers to all of them.
+const ALONE = [
+  "Hide players to see the sum of the terms that still fire; the network's own answer is told with everything shown, and with everything hidden.",
+  "How near the two are in between stands under “Why believe it?”.",
+];
+
 // The value between the least and the largest over all masks.
 function gauge(kase, state) {
   const [least, most] = kase.range;
@@ -188,10 +198,7 @@ function whatIf(kase) {
   const node = panel(
     "what-if",
     "What if part of it were hidden?",
-    howto(
-      "Hide players and compare: the network's own answer to the masked input, and the sum of the terms that still fire.",
-      "If the two stay together whatever you hide, the terms are the logic of this prediction.",
-    ),
+    howto(...(kase.table === null ? ALONE : COMPARED)),
     stage.node,
     preview,
     el("div", { class: "buttons" }, all, none),

@@ -21,7 +21,7 @@ from unmask.run.choices.subject import Subject, subject
 from unmask.run.entry import Entry, ends, save_entry
 from unmask.run.folder import Failure, RunFolder
 from unmask.run.inputs.material import Material
-from unmask.run.kept import kept_entry, kept_result
+from unmask.run.kept import kept_entry, kept_result, refuse_without_terms
 from unmask.run.large_table import PARTS, LargeTable, remove_parts
 from unmask.run.mirror import publish
 from unmask.run.models.opened import Opened
@@ -344,6 +344,8 @@ class Explainer:
             supplies["batch_size"] = self.plan.batch_size
         if terms is not None:
             supplies["terms"] = terms
+        elif entry.table is None and "terms" in method.options:
+            refuse_without_terms(entry.number, self.failures)
         if isinstance(self.opened.model, nn.Module):
             supplies["model"] = self.opened.model
         if "score" in needs:

@@ -1,11 +1,12 @@
 """Read back what a run kept, and refuse what belongs to something else."""
 
+from collections.abc import Sequence
 from functools import cache
 
 from unmask import catalogue
 from unmask.results import Interactions, Result
 from unmask.run.entry import Entry, load_entry
-from unmask.run.folder import RunFolder
+from unmask.run.folder import Failure, RunFolder
 from unmask.store import load
 
 
@@ -46,6 +47,18 @@ def kept_result(run: RunFolder, entry: Entry, method: str) -> Result:
             f"'{place}' holds {fault}: it is foreign. Delete this folder and repeat the run."
         )
     return result
+
+
+def refuse_without_terms(number: int, failures: Sequence[Failure]) -> None:
+    """Refuse to look at the terms of a large game that a method has sought in vain.
+
+    Args:
+        number: of the input.
+        failures: so far.
+    """
+    for one in failures:
+        if one.number == number and one.method and _wanted(one.method) is Interactions:
+            raise ValueError(f"There are no terms, as {one.method} failed: {one.reason}")
 
 
 @cache  # the catalogue describes all methods anew, which takes longer than to read a result

@@ -50,7 +50,7 @@ def _let_go(place: Path, holder: int, process: int) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, called: str | None = None) -> Iterator[None]:
     """Keep other processes out of a folder while a block runs, also those of other machines.
 
     The system holds the lock and takes it back when a process ends, however it ends: a lock never
@@ -61,13 +61,14 @@ def locked(folder: Path) -> Iterator[None]:
 
     Args:
         folder: in which one process at a time may write.
+        called: what the user knows it as, if not by its path.
     """
     refuse_address(folder)
     made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            handle = _taken(folder / LOCK)
+            handle = _taken(folder / LOCK, called or str(folder))
         except OSError as error:
             raise _unwritable(folder, error) from error
         try:
@@ -82,7 +83,7 @@ def locked(folder: Path) -> Iterator[None]:
                 one.rmdir()
 
 
-def _taken(file: Path) -> int:
+def _taken(file: Path, called: str) -> int:
     """The handle of the file, which holds the lock for as long as it is open."""
     while True:
         handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
@@ -94,7 +95,7 @@ def _taken(file: Path) -> int:
         except BlockingIOError:
             owner = _read(handle)
             os.close(handle)
-            raise _refused(file, owner) from None
+            raise _refused(called, owner) from None
         except BaseException:
             os.close(handle)
             raise
@@ -152,11 +153,11 @@ def _gone(owner: str) -> bool:
     return False
 
 
-def _refused(file: Path, owner: str) -> ValueError:
+def _refused(called: str, owner: str) -> ValueError:
     words = owner.split()
     who = f"process {words[0]} on {words[1]}, since {words[2]}" if len(words) == 3 else "unnamed"
     return ValueError(
-        f"Another process is at work in '{file.parent}' ({who}). Wait until it is done, stop it, "
+        f"Another process is at work in '{called}' ({who}). Wait until it is done, stop it, "
         "or choose another folder with --out."
     )
 

@@ -54,7 +54,7 @@ def worked_on(folder: str | os.PathLike[str], plan: Plan) -> Iterator[RunFolder]
     mirror = Place(meant.rstrip("/"))
     mirror.try_writing()
     path = _cache() / hashlib.sha256(f"{mirror.url} {digest_of_plan(plan)}".encode()).hexdigest()
-    with locked(path):
+    with locked(path, mirror.url):
         yield RunFolder(path, mirror)
         shutil.rmtree(path, ignore_errors=True)  # all of it is in the store
 

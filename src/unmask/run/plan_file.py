@@ -168,9 +168,14 @@ def told_differences(before: Plan, now: Plan, keys: Iterable[str]) -> str:
         told += [
             f"{name} ({_brief(old.get(name))} before, {_brief(new.get(name))} now)"
             for name in {**old, **new}
-            if old.get(name) != new.get(name)
+            if old.get(name) != new.get(name) and not _filled(name, old, new)
         ]
     return ", ".join(told)
+
+
+def _filled(name: str, *plans: Mapping[str, Any]) -> bool:
+    """Whether it is a table that is empty in one plan and not in another, whose keys tell more."""
+    return any(key.startswith(f"{name}.") for leaves in plans for key in leaves)
 
 
 def _leaves(name: str, value: Any) -> dict[str, Any]:

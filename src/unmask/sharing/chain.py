@@ -4,15 +4,20 @@ There it can be cut: what comes before is run on some rows, what comes after on 
 operations are found by tracing; what cannot be traced cannot be cut.
 """
 
+import linecache
+import threading
 import warnings
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import config
 from torch import Tensor, fx, nn
+from torch.fx import graph_module
 from torch.nn.modules import module as torch_module
 from torch.utils import _python_dispatch
 
@@ -22,6 +27,11 @@ _HOOKS = (
     "_backward_hooks",
     "_backward_pre_hooks",
 )
+
+
+_TRACING = threading.Lock()
+"""Tracing puts its own calls in the place of every module's, and takes them back; two at a time
+would take back each other's."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +68,29 @@ class Chain:
         for node in self.nodes[0 if start is None else start + 1 : end + 1]:
             copied(node)
         graph.output(known[self.nodes[end]])
-        used = {str(n.target) for n in graph.nodes if n.op in ("get_attr", "call_module")}
-        made = fx.GraphModule({name: self.parts[name] for name in used}, graph)
-        made.training = False
-        return made
+        return runnable(self.parts, graph)
 
     def name(self, place: int) -> str:
         """How a node is called: by its layer, or by its operation."""
         node = self.nodes[place]
         return str(node.target) if node.op == "call_module" else node.name
+
+
+def runnable(parts: dict[str, Any], graph: fx.Graph) -> fx.GraphModule:
+    """Operations that can be run.
+
+    Args:
+        parts: what they may call by name.
+        graph: the operations.
+    """
+    used = {str(node.target) for node in graph.nodes if node.op in ("get_attr", "call_module")}
+    made = fx.GraphModule({name: parts[name] for name in used}, graph)
+    made.training = False
+    # Torch keeps the text of each for as long as the process runs, to show it should it fail.
+    text = type(made).forward.__code__.co_filename
+    graph_module._loader.eval_cache.pop(text, None)
+    linecache.cache.pop(text, None)
+    return made
 
 
 def chain(model: object) -> Chain | None:
@@ -78,8 +102,8 @@ def chain(model: object) -> Chain | None:
     if not isinstance(model, nn.Module) or not plain(model):
         return None
     try:
-        with _undisturbed(model):
-            graph = fx.Tracer().trace(model)
+        with _TRACING, _undisturbed(model):
+            graph = _Tracer().trace(model)
             parts = {
                 str(node.target): _found(model, str(node.target))
                 for node in graph.nodes
@@ -94,6 +118,24 @@ def chain(model: object) -> Chain | None:
         return None
     end = nodes.index(last.args[0])
     return Chain(nodes[: end + 1], parts, _cuts(nodes, inputs[0]))
+
+
+class _Tracer(fx.Tracer):
+    """Traces what this thread calls; modules that others call meanwhile answer as ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if threading.get_ident() != self.thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self.thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
 def _cuts(nodes: tuple[fx.Node, ...], x: fx.Node) -> tuple[int, ...]:
@@ -151,6 +193,9 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
         for module in model.modules()
         for own in (vars(module), module._parameters, module._buffers, module._modules)
     ]
+    held: dict[int, tuple[Any, Any]] = {}
+    for own, _ in before[::4]:
+        _hold(own, held)
     checked = config.jaxtyping_disable
     config.update("jaxtyping_disable", True)  # a stand-in has no shape to check
     try:
@@ -166,3 +211,21 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
             if list(own) != list(was) or any(own[name] is not it for name, it in was.items()):
                 own.clear()
                 own.update(was)
+        for kept, was in held.values():
+            if len(kept) != len(was) or any(
+                one is not other for one, other in zip(_content(kept), _content(was), strict=True)
+            ):
+                kept.clear()
+                (kept.update if isinstance(kept, dict | set) else kept.extend)(was)
+
+
+def _hold(kept: Any, held: dict[int, tuple[Any, Any]]) -> None:
+    """Note what lists and the like hold, and those in them: a model may keep things there."""
+    for one in _content(kept):
+        if type(one) in (dict, OrderedDict, defaultdict, list, set, deque) and id(one) not in held:
+            held[id(one)] = (one, copy(one))
+            _hold(one, held)
+
+
+def _content(kept: Any) -> list[Any]:
+    return [*kept, *kept.values()] if isinstance(kept, dict) else list(kept)

@@ -16,9 +16,11 @@ import torch
 from jaxtyping import Bool, Shaped
 from torch import Tensor, fx, nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from unmask.players import Players
-from unmask.sharing.chain import Chain
+from unmask.sharing.chain import Chain, runnable
 
 # Nanoseconds on one core, where a convolution does a hundred multiplications in each. Only their
 # ratios matter, and those not much: a cut is chosen by them, never a value.
@@ -30,10 +32,16 @@ _ORDINARY = frozenset(
         *("nansum", "nanmean", "nanmedian", "nanquantile", "kthvalue", "mode", "histc"),
         *("sort", "msort", "topk", "lt", "le", "gt", "ge", "eq", "ne"),
         *("logical_not", "logical_and", "logical_or", "logical_xor"),
+        *("unique", "unique_consecutive", "slogdet", "renorm", "cdist", "pairwise_distance"),
+        *("fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine"),
+        *("grid_sample", "grid_sampler", "deform_conv2d", "scaled_dot_product_attention"),
     )
 )
 """Operations, in place or not, that may put out a number where NaN goes in; besides them, all that
 put out no real numbers."""
+_NORMS = ("norm", "vector_norm", "matrix_norm", "normalize")
+_HIDING = (nn.MultiheadAttention, nn.PairwiseDistance)
+"""Layers that may do so too: a query that is NaN attends to nothing, and what it finds is zero."""
 _FEW = 4
 """Channels of an input below which a convolution is bound by what it writes."""
 
@@ -121,7 +129,7 @@ class Watch(fx.Interpreter):
         for node in model.nodes:
             copies[node] = graph.node_copy(node, copies.__getitem__)
         graph.output(copies[model.nodes[-1]])
-        super().__init__(fx.GraphModule(model.parts, graph))
+        super().__init__(runnable(model.parts, graph))
         self.place = {copies[model.nodes[i]]: i for i in range(len(model.nodes))}
         self.cuts = set(model.cuts)
         self.rows, self.total = rows, 0.0
@@ -138,7 +146,7 @@ class Watch(fx.Interpreter):
         before = [one.numel() for one in (*args, *kwargs.values()) if isinstance(one, Tensor)]
         module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
         given = [self.env[one] for one in n.all_input_nodes]
-        hides = _hides(n, args) and any(map(_holds_nan, given))
+        hides = _hides(n, module, args) and any(map(_holds_nan, given))
         versions = [one._version for one in given if isinstance(one, Tensor)]
         result = _of_lost_ids(n, module, args, kwargs)
         result = super().run_node(n) if result is None else result
@@ -172,13 +180,48 @@ class Watch(fx.Interpreter):
         return result
 
 
-def _hides(node: fx.Node, args: Any) -> bool:
+def _hides(node: fx.Node, module: nn.Module | None, args: Any) -> bool:
     """Whether an operation is one of those that make an ordinary number of NaN."""
+    if module is not None:
+        return any(isinstance(one, _HIDING) for one in module.modules())
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    name = name.removeprefix("i") if name == "ipow" else name.removesuffix("_")
+    return makes_numbers(name, (*args, *node.kwargs.values()))
+
+
+def makes_numbers(name: str, args: Any) -> bool:
+    """Whether an operation may put out an ordinary number where NaN goes in.
+
+    Args:
+        name: of the operation, in place or not.
+        args: what it is given.
+    """
+    name = "pow" if name == "ipow" else name.removeprefix("linalg_").removesuffix("_")
     if name == "pow" and len(args) > 1 and isinstance(args[1], int | float) and args[1] != 0:
         return False
-    return node.op != "call_module" and name in _ORDINARY
+    if name in _NORMS and any(type(one) in (int, float) and one == 0 for one in args[1:]):
+        return True  # it may be the one that counts what is not zero
+    return name in _ORDINARY
+
+
+class Hidden(TorchDispatchMode):
+    """Tells whether any operation of a time made something ordinary of NaN, such as an index."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = tree_leaves((args, kwargs))
+        lost = any(map(_holds_nan, given))  # before it is written on
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        new = name.startswith("new_") or name.endswith("_like")  # of a shape, whatever the numbers
+        if lost and not new and not self.found:
+            real = all(
+                isinstance(one, Tensor) and one.is_floating_point() for one in tree_leaves(result)
+            )
+            self.found = not real or makes_numbers(name, args)
+        return result
 
 
 def _holds_nan(given: Any) -> bool:

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from decoding import USUAL, apart, llama, text
 from exhibits import exhibit
-from shareable import eager, is_shared
+from shareable import definition, eager, is_shared
 from unmask import Score, log_odds, masked, token_log_odds
 from unmask.lattice import coalitions
 from unmask.sharing import rows_run
@@ -60,7 +60,7 @@ def test_rows_are_counted(always):
     game.table()
     assert rows_run(game) == {
         "all, to plan": 2,
-        "the rest, to plan": 2 * 12 + 1,
+        "the rest, to plan": 2 * 12 + 3,
         "token 0": 1,
         "tokens 1 to 2": 2,
         "token 3": 4,
@@ -97,6 +97,25 @@ def test_what_nobody_reads_and_what_does_not_change_is_not_computed(always, monk
     }
     planned = [(0, 1, 6), (6, 1, 6)]  # in two halves
     assert read == [*planned, (0, 1, 3), (3, 2, 1), (4, 4, 2), (6, 8, 1), (7, 16, 2)]
+
+
+def test_players_that_change_nothing_do_not_make_batches_small(always):
+    """Of eight words one differs from its background; the model reads 256 rows in few batches."""
+    model, calls = llama(), []
+
+    def called(ids):
+        calls.append(len(ids))
+        return model(ids)
+
+    x, players = text(*range(8))
+    background = x.clone()
+    background[5] = 0
+    score = token_log_odds(called, 3)
+    game = masked(score, x, players, background, batch_size=64)
+    table = game.table()
+    assert is_shared(game)
+    assert sorted(calls)[-5:] == [64] * 5  # four of the table, and what is checked
+    assert (table - definition(score, x, players, background)).abs().max() <= 1e-12
 
 
 def test_a_batch_is_never_larger_than_it_may_be(always, monkeypatch):
@@ -216,7 +235,8 @@ def test_the_head_is_spared_what_no_score_reads(always, monkeypatch):
     game = masked(token_log_odds(llama(), 3), x, players, 0 * x)
     game.table()
     assert is_shared(game)
-    whole = 1 + 1 + 2 * 12 + 64  # the model itself, its states, each place spoilt, and checked
+    # The model itself, its states, turned and not, each place spoilt, all, and what is checked.
+    whole = 1 + 2 + 2 * 12 + 1 + 64
     assert sum(numbers) == 12 * whole + 128
 
 

@@ -140,7 +140,7 @@ def test_the_head_is_spared_what_no_score_reads(monkeypatch):
     game = masked(score, X, PLAYERS, 0 * X)
     game.table()
     assert is_shared(game)
-    assert sum(places) == 12 * (2 + 1 + 2 * 12 + 64) + 128
+    assert sum(places) == 12 * (2 + 2 + 2 * 12 + 1 + 64) + 128
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt"])

@@ -13,7 +13,8 @@ from recurrent_networks import (
     text,
 )
 from shareable import eager, is_shared
-from unmask import logit, masked, masking
+from unmask import Players, logit, masked, masking
+from unmask.lattice import coalitions
 from unmask.sharing import way_to_share
 from unmask.sharing.recurrent.cells import Cell
 
@@ -43,6 +44,31 @@ def test_a_state_that_is_drawn_is_found_out(always, alike):
     game.table()
     assert not is_shared(game)
     assert (way_to_share(logit(model, 1), x, owned(x), 64) is None) == (not alike)
+
+
+class Begun(Net):
+    """Begins as all words but the first say, which in most coalitions is nothing."""
+
+    limit = 0.0
+
+    def forward(self, x):
+        read = self.begin(x)
+        start = (self.limit - read[:, 1:].sum((1, 2))).relu()[:, None].expand(-1, 6)[None]
+        return self.end(self.rnn(read, start.contiguous())[0][:, -1])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, None])
+def test_a_state_that_depends_on_a_player_of_another_batch(always, batch_size):
+    """A single coalition of the last eight words begins unlike the others."""
+    model = Begun(nn.GRU, last, batch_first=True)
+    x = text()
+    players = Players(torch.arange(9), tuple("abcdefghi"))
+    with torch.no_grad():
+        made = torch.where(players.cover(coalitions(9)), x, 0)
+        sums = model.begin(made)[:, 1:].sum((1, 2)).unique()
+    model.limit = float(sums[:2].mean())
+    assert way_to_share(logit(model, 1), x, players, batch_size or 64) is None
+    assert not is_right(model, x, players, 0 * x, batch_size=batch_size)
 
 
 class Packed(Net):
@@ -102,7 +128,7 @@ def test_wrong_states_are_found_out(always, monkeypatch):
     x = text()
     model = Net(nn.GRU, last, batch_first=True)
     assert not is_right(model, x, owned(x), 0 * x)
-    monkeypatch.setattr(masking, "_alike", lambda *_: True)  # the check is what found it
+    monkeypatch.setattr(masking, "alike", lambda *_: True)  # the check is what found it
     with pytest.raises(AssertionError):
         is_right(model, x, owned(x), 0 * x)
 

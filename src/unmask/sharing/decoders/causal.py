@@ -17,6 +17,7 @@ from unmask.score import Score
 from unmask.sharing.decoders.decoder import Decoder, found
 from unmask.sharing.decoders.past import Past, Spread
 from unmask.sharing.decoders.tree import Levels, Tree, levels
+from unmask.sharing.dependence import Hidden
 from unmask.sharing.shared import CHECKED, Narrowed, Shared, Way
 from unmask.sharing.stages import pays
 
@@ -65,7 +66,7 @@ def causal(score: Score, x: Shaped[Tensor, "*input"], players: Players, rows: in
     cost = _tree_cost(levels(x, None, players, read[-1] + 1), rows, weights)
     if not pays(cost + _cost(CHECKED + 3, len(x), rows, weights), plain, x):
         return None
-    planned = {"all, to plan": decoder.runs + 1, "the rest, to plan": 2 * len(x) + 1}
+    planned = {"all, to plan": decoder.runs + 1, "the rest, to plan": 2 * len(x) + 3}
 
     def share(background: Shaped[Tensor, "*input"]) -> Shared:
         plan = levels(x, background, players, read[-1] + 1)
@@ -145,7 +146,7 @@ def _reading(
 
     There are none if with those states the model does not put out what it does by itself.
     One position after the other is spoilt, in two ways: by NaN, and by turning its sign, as a
-    comparison does not feel NaN.
+    comparison does not feel NaN. Where something else is made of NaN, all positions are read.
     """
     length = len(x)
     everywhere = tuple(range(length))
@@ -159,7 +160,10 @@ def _reading(
     true, value = run(states)
     if true.dtype not in _FINE or not value.isfinite().all():
         return (), None
-    loose = _SAME * torch.finfo(true.dtype).eps * float(true.abs().max() + value.abs().max())
+    # Numbers that a mask has put there, such as -1e9, tell nothing of how the others are rounded.
+    own = true[run(-states)[0] != true].abs()
+    largest = own.max() if own.numel() else own.new_zeros(())
+    loose = _SAME * torch.finfo(true.dtype).eps * float(largest + value.abs().max())
     if true.shape != output.shape or not ((true - output).abs() <= loose).all():
         return (), None
     felt: list[Tensor] = []
@@ -179,7 +183,10 @@ def _reading(
 
     def asked(found: list[Tensor]) -> tuple[int, ...]:
         either = torch.cat(found[::2]) | torch.cat(found[1::2])
-        return tuple(either.nonzero()[:, 0].tolist())
+        known = states.masked_fill(either.logical_not()[:, None], torch.nan)
+        with Hidden() as hidden:  # where other rows would feel what this one does not
+            run(known)
+        return everywhere if hidden.found else tuple(either.nonzero()[:, 0].tolist())
 
     if not alone:
         return asked(moved), None

@@ -23,13 +23,12 @@ class Levels:
     """Who is read when.
 
     Args:
-        order: the players that the reading meets, as they come.
-        others: the players that make no difference: never read, or the same when hidden.
+        order: the players that the reading meets, as they come; then those that make no difference:
+            never read, or the same when hidden.
         bounds: where each level begins to read, the level before all players first; and the end.
     """
 
     order: tuple[int, ...]
-    others: tuple[int, ...]
     bounds: tuple[int, ...]
 
     def tokens(self, level: int) -> int:
@@ -69,7 +68,7 @@ def levels(
         if player >= 0:
             first.setdefault(player, place)
     others = tuple(p for p in range(len(players.names)) if p not in first)
-    return Levels(tuple(first), others, (0, *first.values(), end))
+    return Levels((*first, *others), (0, *first.values(), *(end for _ in others), end))
 
 
 def owners(players: Players) -> Int[Tensor, " tokens"]:
@@ -115,19 +114,20 @@ class Tree:
     @property
     def order(self) -> Int[Tensor, " coalitions"]:
         """The place in lattice order of each row in turn."""
-        return in_turn((*self.levels.order, *self.levels.others), 2**self.whole)
+        return in_turn(self.levels.order, 2**self.whole)
 
     def walked(self) -> Iterator[Int[Tensor, " rows"]]:
         """The numbers of all rows of a batch, each time that `tokens` and `states` are new.
 
         A tree is walked once.
         """
-        order, others = self.levels.order, self.levels.others
+        order = self.levels.order
         self._read(0, 1)
         for level in range(self.whole):
             rows = 2**level
             self.past.start = self.levels.bounds[level + 1]
-            self.past.twice(rows)
+            if self.past.start < self.past.tokens:
+                self.past.twice(rows)
             self.tokens[rows : 2 * rows] = self.tokens[:rows]
             if self.states is not None:
                 self.states[rows : 2 * rows] = self.states[:rows]
@@ -138,8 +138,8 @@ class Tree:
         for code in self.order[::rows].tolist():
             deep = range(self.whole, len(order))
             turned = [i for i in deep if before is None or (code ^ before) >> order[i] & 1]
-            for player in (*(order[i] for i in turned), *others):
-                self._decide(slice(None), player, bool(code >> player & 1))
+            for i in turned:
+                self._decide(slice(None), order[i], bool(code >> order[i] & 1))
             for level in range(min(turned, default=len(order)), len(order)):
                 self._read(level + 1, rows)
             before = code

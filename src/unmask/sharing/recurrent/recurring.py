@@ -7,8 +7,6 @@ players of one time differ, what comes after it on all 2^n rows. Where a layer r
 directions, the other one makes a tree of suffixes, and each row takes both of its halves.
 """
 
-from typing import Any
-
 import torch
 from jaxtyping import Bool, Shaped
 from torch import Tensor, nn
@@ -97,7 +95,7 @@ def _planned(
         return None
     seen = watched(model, x, players, rows)
     depends = _depends(module, place, seen)
-    starts = _starts(module, seen[0].fed[place], seen[0].rows)
+    starts = _starts(module, place, seen)
     if depends is None or starts is None:
         return None
     colours = coloured_players(depends)
@@ -136,20 +134,21 @@ def _depends(
     return torch.cat(found)
 
 
-def _starts(
-    module: nn.RNNBase, fed: tuple[Any, dict[str, Any]], rows: int
-) -> tuple[State, ...] | None:
+def _starts(module: nn.RNNBase, place: int, seen: list[Watch]) -> tuple[State, ...] | None:
     """The state before the first step of each direction, if all rows begin alike."""
-    args, kwargs = fed
-    given = args[1] if len(args) > 1 else kwargs.get("hx")
     weight = module.get_parameter("weight_hh_l0")
-    if given is None:
-        width = module.proj_size or module.hidden_size
-        count = module.num_layers * (1 + module.bidirectional)
-        given = [weight.new_zeros(count, rows, width)]
-        if module.mode == "LSTM":
-            given.append(weight.new_zeros(count, rows, module.hidden_size))
-    given = list(given) if isinstance(given, tuple | list) else [given]
+    found: list[list[Tensor]] = []
+    for watch in seen:  # each has lost other players
+        args, kwargs = watch.fed[place]
+        given = args[1] if len(args) > 1 else kwargs.get("hx")
+        if given is None:
+            width = module.proj_size or module.hidden_size
+            count = module.num_layers * (1 + module.bidirectional)
+            given = [weight.new_zeros(count, watch.rows, width)]
+            if module.mode == "LSTM":
+                given.append(weight.new_zeros(count, watch.rows, module.hidden_size))
+        found.append(list(given) if isinstance(given, tuple | list) else [given])
+    given = [torch.cat(some, 1) for some in zip(*found, strict=True)]
     if not all(torch.equal(one, one[:, :1].expand_as(one)) for one in given):  # nor is NaN
         return None
     layers = tuple(tuple(one[i, :1].to(weight) for one in given) for i in range(len(given[0])))

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from unmask.sharing.chain import Chain
+from unmask.sharing.chain import Chain, runnable
 
 _SHAPES = ("size", "dim", "shape", "ndim", "device", "dtype", "is_cuda")
 """What can be asked of an input without looking at its numbers."""
@@ -86,7 +86,7 @@ def before(model: Chain, place: int) -> Callable[[Tensor], Tensor]:
     fed = node.args[0] if node.args else node.kwargs["input"]
     assert isinstance(fed, fx.Node)  # it was a tensor when it was watched
     graph.output(known[fed])
-    return _module(model, graph)
+    return runnable(model.parts, graph)
 
 
 def after(
@@ -122,7 +122,7 @@ def after(
         and not (user.target is getattr and user.args[1] in _SHAPES)
         for user in x.users
     )
-    return _module(model, graph), asks
+    return runnable(model.parts, graph), asks
 
 
 def _users(node: fx.Node) -> list[fx.Node]:
@@ -149,10 +149,3 @@ def _time(asks: fx.Node, outputs: fx.Node, axis: int, length: int) -> int | None
 def _first(model: Chain) -> fx.Node:
     (first,) = (node for node in model.nodes if node.op == "placeholder")
     return first
-
-
-def _module(model: Chain, graph: fx.Graph) -> fx.GraphModule:
-    used = {str(node.target) for node in graph.nodes if node.op in ("get_attr", "call_module")}
-    made = fx.GraphModule({name: model.parts[name] for name in used}, graph)
-    made.training = False
-    return made
