@@ -48,6 +48,28 @@ def test_a_model_that_hides_what_it_depends_on(always):
     assert not is_shared(game)
 
 
+class Coarse(nn.Module):
+    """Puts out numbers of which a wrong one is hardly told from one that is rounded."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = small()
+
+    def forward(self, x):
+        return self.body(x).bfloat16()
+
+
+def test_coarse_outputs_cannot_be_checked(always):
+    x, players = image(2, 12, 12), patches((2, 12, 12), (2, 4))
+    score = log_odds(Coarse().eval(), 0)
+    game = masked(score, x, players, 0 * x)
+    assert torch.equal(game.table(), definition(score, x, players, 0 * x).to(game.table()))
+    assert not is_shared(game)
+    fine = masked(log_odds(Coarse().eval().body, 0), x, players, 0 * x)
+    fine.table()
+    assert is_shared(fine)
+
+
 def test_small_work_is_left_alone_before_anything_is_traced(monkeypatch):
     def never(_model):
         raise AssertionError("the model was traced")
