@@ -210,6 +210,10 @@ class Hidden(TorchDispatchMode):
         super().__init__()
         self.found = False
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # skipping it takes a second, once, in which the compiler is imported
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = tree_leaves((args, kwargs))
         lost = any(map(_holds_nan, given))  # before it is written on
