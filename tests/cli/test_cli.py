@@ -12,16 +12,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from run.tiny import perceptron, rows, write_classifier, write_csv, write_exported, write_onnx
+from typed import typed
 from unmask import __version__
-from unmask.cli.main import app, main
+from unmask.cli.main import main
 from unmask.run import read_run
 
 NAMES = ("age", "height", "weight", "dose")
-
-runner = CliRunner()
 
 
 @pytest.fixture
@@ -33,14 +31,6 @@ def here(tmp_path, monkeypatch):
     write_onnx(tmp_path / "m.onnx", perceptron(), "batch")
     write_csv(tmp_path / "t.csv", rows(3), NAMES, {"y": ["0", "1", "2"]})
     return tmp_path
-
-
-def typed(*words):
-    """What a command writes and how it ends; the two streams apart."""
-    done = runner.invoke(app, list(words))
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done
 
 
 @pytest.mark.parametrize("command", ["demo", "explain", "run", "report", "methods", "show", "cite"])

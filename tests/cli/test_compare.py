@@ -4,10 +4,9 @@ import re
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from run.tiny import perceptron, rows, write_csv, write_exported, write_onnx
-from unmask.cli.main import app
+from typed import typed
 from unmask.run.compare import read_comparison
 
 NAMES = ("age", "height", "weight", "dose")
@@ -21,14 +20,6 @@ def here(tmp_path, monkeypatch):
     write_onnx(tmp_path / "m.onnx", perceptron(), "batch")
     write_csv(tmp_path / "t.csv", rows(12), NAMES, {"y": ["0", "1", "2"] * 4})
     return tmp_path
-
-
-def typed(*words):
-    """What a command writes and how it ends."""
-    done = CliRunner().invoke(app, list(words))
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done
 
 
 def test_methods_on_a_program_and_a_table(here):

@@ -4,20 +4,10 @@ import json
 import re
 
 import pytest
-from typer.testing import CliRunner
 
 from run.tiny import perceptron, rows, write_csv, write_exported
-from unmask.cli.main import app
+from typed import typed
 from unmask.run import read_run
-
-runner = CliRunner()
-
-
-def typed(*words):
-    done = runner.invoke(app, list(words))
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done
 
 
 @pytest.fixture

@@ -3,15 +3,12 @@
 import re
 
 import pytest
-from typer.testing import CliRunner
 
 from run.runs import files_of, plan_for
 from run.tiny import rows
-from unmask.cli.main import app
+from typed import typed as cli
 from unmask.cli.plan import size, span
 from unmask.run import plan_text
-
-runner = CliRunner()
 
 
 @pytest.fixture
@@ -24,10 +21,7 @@ def file(tmp_path):
 
 
 def typed(*words):
-    done = runner.invoke(app, list(map(str, words)), env={"COLUMNS": "200"})
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done
+    return cli(*words, width=200)
 
 
 def line_of(text, key):

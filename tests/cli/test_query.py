@@ -4,14 +4,11 @@ import csv
 import io
 
 import pytest
-from typer.testing import CliRunner
 
 from run.runs import plan_for
 from run.tiny import rows
-from unmask.cli.main import app
+from typed import typed as cli
 from unmask.run import execute, read_run
-
-runner = CliRunner()
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +22,7 @@ def runs(tmp_path_factory):
 
 
 def typed(*words):
-    return runner.invoke(app, ["query", *map(str, words)])
+    return cli("query", *words)
 
 
 def test_the_answer_is_a_table(runs):
@@ -83,4 +80,4 @@ def test_mistakes_are_one_line(runs, tmp_path):
     done = typed(tmp_path, "SELECT 1")
     assert done.exit_code == 2
     assert "There are no tables below" in done.stderr
-    assert "Example: unmask query runs" in runner.invoke(app, ["query", "--help"]).output
+    assert "Example: unmask query runs" in typed("--help").output

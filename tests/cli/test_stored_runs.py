@@ -3,19 +3,9 @@
 import os
 
 import pytest
-from typer.testing import CliRunner
 
 from run.tiny import perceptron, rows, write_csv, write_exported
-from unmask.cli.main import app
-
-runner = CliRunner()
-
-
-def typed(*words):
-    done = runner.invoke(app, list(words))
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done
+from typed import typed
 
 
 @pytest.fixture
@@ -41,6 +31,12 @@ def test_a_run_in_a_store_is_made_gone_on_with_asked_and_shown(here, monkeypatch
     assert "height" in page
     again = typed("run", "memory://shelf/run")
     assert again.exit_code == 0, again.output
+    seen = typed("plan", "memory://shelf/run", width=200)
+    assert seen.exit_code == 0, seen.output
+    assert any(
+        line.split()[:3] == ["run", "folder", "memory://shelf/run"]
+        for line in seen.output.splitlines()
+    )
     assert typed("query", "memory://shelf", "SELECT 6 * 7 a").output.split()[-1] == "42"
     assert typed("report", "memory://shelf/run", "--out", "p.html").exit_code == 0
     assert (here / "p.html").read_text("utf-8") == page

@@ -4,10 +4,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from typer.testing import CliRunner
 
 from run.tiny import rows, write_csv
-from unmask.cli.main import app
+from typed import typed
 
 NAMES = ("age", "height", "weight", "dose")
 NETWORK = """
@@ -43,13 +42,6 @@ def here(tmp_path, monkeypatch):
         grown = {name: (1 + step) ** 0.3 * value for name, value in weights.items()}
         save_file(grown, tmp_path / f"step_{step}.safetensors")
     return tmp_path
-
-
-def typed(*words):
-    done = CliRunner().invoke(app, list(words))
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done
 
 
 def test_a_plan_with_checkpoints_is_followed_to_a_page(here):

@@ -1,7 +1,6 @@
 """`unmask plan`: a plan as it will be carried out, and what that takes."""
 
 from dataclasses import replace
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +20,10 @@ _MANY = 12
 
 
 def plan(
-    plan: Annotated[Path, typer.Argument(help="A plan in TOML, or a run folder that holds one.")],
+    plan: Annotated[
+        str,
+        typer.Argument(help="A plan in TOML, or a run folder that holds one, here or in a store."),
+    ],
     estimate: Annotated[
         bool,
         typer.Option(
@@ -37,34 +39,25 @@ def plan(
     """
     with told():
         from unmask.cli import say
-        from unmask.run import open_model, read_inputs, read_plan
+        from unmask.cli.run import asked
+        from unmask.run import open_model, read_inputs
         from unmask.run.check_plan import checked_methods
-        from unmask.run.folder import PLAN
-        from unmask.store.addresses import refuse_address
 
-        refuse_address(plan)
-        file = plan / PLAN if plan.is_dir() else plan
-        wanted = read_plan(file)
+        wanted, folder, _ = asked(plan)
         checked_methods(wanted)
         begun = perf_counter()
         opened = open_model(wanted.model)
         material = read_inputs(wanted.inputs, opened)
         opening = perf_counter() - begun
         console = say.console()
-        console.print(_as_carried_out(wanted, opened, material, _folder(plan, file)))
+        console.print(_as_carried_out(wanted, opened, material, folder))
         for one in opened.notes:
             console.print(say.note(one))
         if estimate:
             _estimated(wanted, opened, material, opening)
 
 
-def _folder(given: Path, file: Path) -> Path:
-    from unmask.cli.run import folder_of
-
-    return given if given.is_dir() else folder_of(file)
-
-
-def _as_carried_out(plan: "Plan", opened: "Opened", material: "Material", folder: Path) -> "Table":
+def _as_carried_out(plan: "Plan", opened: "Opened", material: "Material", folder: str) -> "Table":
     """Every key with its value, and whether the plan says so."""
     from unmask.cli import say
     from unmask.run.inputs.material import chosen

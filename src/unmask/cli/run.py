@@ -48,7 +48,7 @@ def run(
     Example: [bold]unmask run plans/resnet.toml --on ray[/bold]
     """
     with told():
-        wanted, folder, title = _asked(plan, out)
+        wanted, folder, title = asked(plan, out)
         engine = engine_of(on, address, workers)
         if wanted.checkpoints:
             _followed(wanted, Path(folder), title, engine)
@@ -56,8 +56,13 @@ def run(
             finish(carry_out(wanted, folder, title, engine=engine))
 
 
-def _asked(plan: str, out: str | None) -> "tuple[Plan, str, str]":
-    """The plan, the run folder, and what the run is called."""
+def asked(plan: str, out: str | None = None) -> "tuple[Plan, str, str]":
+    """The plan, the run folder, and what the run is called.
+
+    Args:
+        plan: a file, a run folder, or the address of one.
+        out: the run folder that is asked for, if any.
+    """
     from unmask.run import read_plan
     from unmask.run.folder import PLAN, plan_in
     from unmask.store.places import Place

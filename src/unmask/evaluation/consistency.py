@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unmask import admission
 from unmask.card import method
-from unmask.evaluation.explained import Explain, explanation
+from unmask.evaluation.explained import Explain, explained
 from unmask.evaluation.faithfulness import surrogate_r2
 from unmask.evaluation.stability import (
     implementation_invariance,
@@ -106,7 +106,7 @@ def consistency(
         )
         for metric in (max_sensitivity, local_lipschitz)
     )  # fmt: skip
-    made = explanation(score, x, explain, batch_size=batch_size or cached_rows(x[0]))
+    made = explained(score, x, explain, batch_size=batch_size or cached_rows(x[0]))
     ratings = {
         "neighbour_similarity": Rating(near, True),
         "class_similarity": Rating(others, True),

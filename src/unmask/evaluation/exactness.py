@@ -111,16 +111,13 @@ def exactness(
     trial = on_trial(score, x, players, baseline, batch_size=batch_size)
     references = reference_attributions(x, baseline, generator=generator)
     promised: list[bool] = []
-    names: list[tuple[str, ...] | None] = []
 
     def watched(of: Score, points: Tensor) -> Attribution:
         made = explain(of, points)
         promised.append(getattr(made, "gap", None) is not None)
-        names.append(getattr(made, "names", None))
         return made
 
-    said = explained(score, x, watched, batch_size=batch_size)
-    attribution = Attribution(said, names=names[0])
+    attribution = explained(score, x, watched, batch_size=batch_size)
     few = len(trial.names) <= largest
     if few:
         trial = _tabulated(trial)

@@ -22,28 +22,8 @@ def explained(
     *,
     rows: Int[Tensor, " batch"] | None = None,
     batch_size: int | None = None,
-) -> Float[Tensor, "batch ..."]:
-    """What an explanation says of a batch, in float32 at least, checked.
-
-    Args:
-        score: what is explained.
-        x: the inputs.
-        explain: makes the explanation.
-        rows: the input whose class is meant, where those of x are made from others.
-        batch_size: inputs that are explained at a time; by default all of them.
-    """
-    return explanation(score, x, explain, rows=rows, batch_size=batch_size).values
-
-
-def explanation(
-    score: Score,
-    x: Float[Tensor, "batch *input"],
-    explain: Explain,
-    *,
-    rows: Int[Tensor, " batch"] | None = None,
-    batch_size: int | None = None,
 ) -> Attribution:
-    """The same with the names that the explanation gives to its columns, if it gives any.
+    """What an explanation says of a batch, in float32 at least, checked; its names stay.
 
     Args:
         score: what is explained.
@@ -56,7 +36,7 @@ def explanation(
     if rows is None:
         rows = torch.arange(len(x), device=x.device)
     parts = []
-    names: tuple[str, ...] | None = None
+    names: set[tuple[str, ...] | None] = set()
     for some in torch.arange(len(x), device=x.device).split(batch_size or max(1, len(x))):
         made = explain(score.at(rows[some]), x[some])
         if not isinstance(made, Attribution):
@@ -72,5 +52,10 @@ def explanation(
             )
         admission.finite("The explanation", values)
         parts.append(values.to(torch.promote_types(values.dtype, torch.float32)))
-        names = made.names
-    return Attribution(torch.cat(parts), names=names)
+        names.add(made.names)
+    if len(names) > 1:
+        raise ValueError(
+            f"The columns of the explanation are called {' and '.join(map(str, names))} in turn. "
+            "Return the same names, in the same order, for all inputs."
+        )
+    return Attribution(torch.cat(parts), names=names.pop())

@@ -65,7 +65,7 @@ def passes_of(
     """
     passes = Passes()
     with counted(score.model, passes) as model:
-        values = explained(replace(score, model=model), x, explain, batch_size=batch_size)
+        values = explained(replace(score, model=model), x, explain, batch_size=batch_size).values
     return passes, values
 
 

@@ -222,8 +222,9 @@ def _refuse_changed(run: RunFolder, header: Header) -> None:
         return
     changed = [key for key, value in header.hashes.items() if before.hashes.get(key) != value]
     if changed:
+        random = "; a function that builds a model at random must set its seed"
         raise ValueError(
             f"The {' and the '.join(changed)} changed since the run in '{run.told}' began: the "
-            "hashes differ. Choose another folder with --out, or delete this one; a function that "
-            "builds a model at random must set its seed."
+            "hashes differ. Choose another folder with --out, or delete this one"
+            f"{random if 'model' in changed else ''}."
         )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from unmask import admission
 from unmask.bootstrap import Bounds, bootstrap, means
 from unmask.card import method
-from unmask.evaluation.explained import Explain, explanation
+from unmask.evaluation.explained import Explain, explained
 from unmask.evaluation.faithfulness.pixel_flipping import places, portions
 from unmask.evaluation.retrained import Train, answered_right, retrained
 from unmask.evaluation.trial import on_trial
@@ -211,7 +211,7 @@ def _order(
     """When each player of each input is taken, as the explanation of its chosen class has it."""
     chosen = [predicted(network, some) for some in x.split(batch_size or len(x))]
     score = log_odds(network, torch.cat([torch.as_tensor(classes) for classes in chosen]))
-    said = explanation(score, x, explain, batch_size=batch_size)
+    said = explained(score, x, explain, batch_size=batch_size)
     values = on_trial(score, x, players, mean).of(said)
     return places(values.abs() if absolute else values, ascending)
 

@@ -63,7 +63,7 @@ def focus(
     if shrunk:
         mosaics = functional.avg_pool2d(mosaics, 2)
         region = functional.max_pool2d(region.float(), 2) > 0
-    values = explained(logit(model, classes), mosaics, explain, batch_size=batch_size)
+    values = explained(logit(model, classes), mosaics, explain, batch_size=batch_size).values
     if shrunk and values.shape[2:] == region.shape[2:]:
         values = _without_seams(values)
     return relevance_mass(Attribution(values), region=region)

@@ -140,7 +140,9 @@ def relearnt(
             _must_know(model, data, told, said, min_train_accuracy)
             if classes is None:
                 classes = _predicted(model, x)
-            maps.append(explained(reading(model, classes), x, counted, batch_size=batch_size))
+            maps.append(
+                explained(reading(model, classes), x, counted, batch_size=batch_size).values
+            )
         true, other = maps
         pairs = [(last, true)] if repeat > 0 else []
         pairs += [(true, first)] if repeat > 1 and repeat == repeats - 1 else []

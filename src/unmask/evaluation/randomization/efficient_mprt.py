@@ -70,11 +70,11 @@ def efficient_mprt(
         )
     parts = layers(model, x)
     counted = Counted(explain)
-    here = entropy(explained(score, x, counted, batch_size=batch_size), bins)
+    here = entropy(explained(score, x, counted, batch_size=batch_size).values, bins)
     there = torch.zeros_like(here)
     for _ in range(repeats):
         other = replace(score, model=redrawn(model, parts, draw, generator))
-        there += entropy(explained(other, x, counted, batch_size=batch_size), bins) / repeats
+        there += entropy(explained(other, x, counted, batch_size=batch_size).values, bins) / repeats
     rise = torch.where(here > 0, (there - here) / here, torch.nan)
     return Rating(rise, True, torch.stack([here, there], 1), evaluations=counted.evaluations)
 

@@ -66,9 +66,9 @@ def input_invariance(
     if not s.any():
         raise ValueError("A shift of zero changes nothing. Give another, such as 1.0.")
     counted = Counted(explain)
-    here = explained(score, x, counted, batch_size=batch_size)
+    here = explained(score, x, counted, batch_size=batch_size).values
     moved = Counted(explain_shifted or explain)
-    there = explained(_undone(score, s), x + s, moved, batch_size=batch_size)
+    there = explained(_undone(score, s), x + s, moved, batch_size=batch_size).values
     if there.shape != here.shape:
         raise ValueError(
             f"The explanation of the shifted inputs has shape {tuple(there.shape)}, that of the "

@@ -213,7 +213,7 @@ def randomized(
             f"are {', '.join(parts)}. Let the last step be all of them, as in top_down."
         )
     counted = Counted(explain)
-    here = explained(score, x, counted, batch_size=batch_size)
+    here = explained(score, x, counted, batch_size=batch_size).values
     same = {name: alike(here, here) for name, alike in similarities.items()}
     # Of its own, so that the models do not hang on whether anything is shuffled.
     chance = torch.Generator().manual_seed(_seed(generator))
@@ -226,7 +226,7 @@ def randomized(
         found = {name: [value] for name, value in same.items()}
         there = here
         for mixed in walk(model, other, parts, steps):
-            there = explained(replace(score, model=mixed), x, counted, batch_size=batch_size)
+            there = explained(replace(score, model=mixed), x, counted, batch_size=batch_size).values
             for name, alike in similarities.items():
                 found[name].append(alike(here, there))
         # Each random model against the next, and the last against the first: no more than three

@@ -65,11 +65,11 @@ def random_logit(
     y, count = classes_read(score, x, batch_size)
     drawn = torch.randperm(count - 1, generator=generator, device=generator.device)
     counted = Counted(explain)
-    here = explained(score, x, counted, batch_size=batch_size)
+    here = explained(score, x, counted, batch_size=batch_size).values
     mean = Mean()
     for offset in (1 + drawn[:samples]).tolist():
         other = exchanged(score, y.clamp(min=0), (y.clamp(min=0) + offset) % count)
-        there = explained(other, x, counted, batch_size=batch_size)
+        there = explained(other, x, counted, batch_size=batch_size).values
         mean.add(similarity(here, there))
     spent = None if counted.evaluations is None else counted.evaluations + len(x)
     return Rating(torch.where(y < 0, torch.nan, mean.value), False, evaluations=spent)

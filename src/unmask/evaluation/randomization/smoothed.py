@@ -62,7 +62,7 @@ def smoothed(
             epsilon = torch.stack(drawn).to(x.device)[:, None]
             points = (clean + sigma * epsilon).flatten(0, 1).to(x.dtype)
             made_from = torch.arange(len(x), device=x.device).repeat(count)
-            values = explained(score, points, counted, rows=made_from, batch_size=rows)
+            values = explained(score, points, counted, rows=made_from, batch_size=rows).values
             total = total + values.unflatten(0, (count, len(x))).sum(0)
         assert isinstance(total, Tensor)  # there is one sample at least
         return Attribution(total / samples, evaluations=counted.evaluations)

@@ -58,8 +58,8 @@ def implementation_invariance(
     for some in torch.arange(len(x), device=x.device).split(rows):
         one, other = score.at(some), rewritten.at(some)
         _refuse_another(one, other, x[some], tolerance)
-        here = explained(one, x[some], explain).flatten(1)
-        there = explained(other, x[some], explain).flatten(1)
+        here = explained(one, x[some], explain).values.flatten(1)
+        there = explained(other, x[some], explain).values.flatten(1)
         if here.shape != there.shape:
             raise ValueError(
                 f"The explanation has {here.shape[1]} values, but that of the rewritten score "

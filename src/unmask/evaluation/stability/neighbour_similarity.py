@@ -233,7 +233,7 @@ def _alike(
     size: int,
 ) -> Float[Tensor, "batch partners"]:
     """The similarity of each input to its partners; NaN where one is missing."""
-    here = explained(score, x, explain, batch_size=size).flatten(1)
+    here = explained(score, x, explain, batch_size=size).values.flatten(1)
     found = torch.full(partners.shape, torch.nan, dtype=torch.float64, device=x.device).flatten()
     rows, places = (partners >= 0).nonzero(as_tuple=True)
     if len(rows) == 0:
@@ -243,11 +243,13 @@ def _alike(
     shared, where = None, partner
     if score.targets is None:
         used, where = partner.unique(return_inverse=True)  # each is explained once
-        shared = explained(score, data[used], explain, batch_size=size).flatten(1)
+        shared = explained(score, data[used], explain, batch_size=size).values.flatten(1)
     for some in torch.arange(len(partner), device=x.device).split(size):
         if shared is not None:
             there = shared[where[some]]
         else:
-            there = explained(score, data[partner[some]], explain, rows=rows[some]).flatten(1)
+            there = explained(score, data[partner[some]], explain, rows=rows[some]).values.flatten(
+                1
+            )
         found[slots[some]] = similarity(here[rows[some]], there).double()
     return found.view(partners.shape)

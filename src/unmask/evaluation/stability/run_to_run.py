@@ -57,7 +57,7 @@ def run_to_run(
         # The square of a sum of unit vectors holds all their products: no run is kept.
         total: Tensor = torch.zeros(1, dtype=torch.float64, device=x.device)
         for explain in runs:
-            made = explained(score.at(some), x[some], explain).flatten(1)
+            made = explained(score.at(some), x[some], explain).values.flatten(1)
             if total.ndim == 2 and total.shape != made.shape:
                 raise ValueError(
                     f"Runs are compared number by number, but one has {made.shape[1]} values per "

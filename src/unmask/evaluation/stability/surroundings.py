@@ -68,7 +68,7 @@ class Surroundings:
             kept = chosen(self.score, points) == self.classes[rows]
         if kept.any():
             rows, points = rows[kept], points[kept]
-            there = explained(self.score, points, self.explain, rows=rows).flatten(1)
+            there = explained(self.score, points, self.explain, rows=rows).values.flatten(1)
             if there.shape[1:] != self.here.shape[1:]:
                 raise ValueError(
                     f"The explanation of a changed input has {there.shape[1]} values, that of the "
@@ -96,7 +96,7 @@ def surroundings(
     """
     admit(score, x, batch_size)
     rows = batch_size or cached_rows(x[0])
-    here = explained(score, x, explain, batch_size=rows).flatten(1)
+    here = explained(score, x, explain, batch_size=rows).values.flatten(1)
     classes = torch.cat([chosen(score, some) for some in x.split(rows)]) if same_class else None
     return Surroundings(score, x, explain, here, classes, rows)
 

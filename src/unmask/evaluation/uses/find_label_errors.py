@@ -190,7 +190,7 @@ def explained_for_all(
         batch_size: inputs that are explained at a time.
     """
     scores = (log_odds(model, target) for target in range(classes))
-    parts = [explained(score, x, explain, batch_size=batch_size) for score in scores]
+    parts = [explained(score, x, explain, batch_size=batch_size).values for score in scores]
     return torch.cat([part.flatten(1) for part in parts], 1)
 
 

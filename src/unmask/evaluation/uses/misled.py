@@ -167,7 +167,7 @@ def said_of(
         batch_size: inputs that are explained at a time.
     """
     score = log_odds(model, answers_of(model, x, batch_size))
-    said = explained(score, x, explain, batch_size=batch_size)
+    said = explained(score, x, explain, batch_size=batch_size).values
     if said.shape != x.shape:
         raise ValueError(
             f"The explanation has shape {tuple(said.shape)}, but the inputs {tuple(x.shape)}. "

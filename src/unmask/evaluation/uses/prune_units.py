@@ -132,7 +132,7 @@ def unit_importance(
                 "the input goes around it. Name a layer that all paths pass, such as the last of "
                 "a block."
             )
-    said = explained(log_odds(above, labels), put_out, explain, batch_size=batch_size)
+    said = explained(log_odds(above, labels), put_out, explain, batch_size=batch_size).values
     if said.shape != put_out.shape:
         raise ValueError(
             f"The explanation has shape {tuple(said.shape)}, but the layer puts out "
